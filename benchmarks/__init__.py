@@ -1,0 +1,1 @@
+"""Throughput of the sweep against hand-written rivals: ``python -m benchmarks``."""

@@ -1,0 +1,74 @@
+"""The exact Pareto frontier of the score against one or two minimised costs, as a monoid.
+
+Of candidates equal in the score and in every cost one is kept: the first in the order of merit (fewer training FLOPs, fewer
+parameters, lower id).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from perflaw_jax.reduce import BUCKETS, RESOLUTION, ROUNDING, Batch
+
+
+@dataclass
+class Frontier:
+    """The candidates that no other beats: as good a score at no higher cost, and better in at least one."""
+
+    costs: int
+    front: Batch = field(init=False)  # ascending in the first cost
+    offset: np.ndarray = field(init=False)  # log2 of the first bucket's lower edge, per cost
+
+    def __post_init__(self) -> None:
+        """Start with no candidates."""
+        self.front = Batch.none(self.costs)
+        self.offset = np.full(self.costs, np.nan)
+
+    def update(self, batch: Batch) -> Frontier:
+        """Take in candidates."""
+        if len(self.front.score) and self.costs == 1:
+            batch = batch.take(self._undominated(batch))
+        if len(batch.score):
+            self.front = non_dominated(Batch.join([self.front, batch]))
+        return self
+
+    def merge(self, other: Frontier) -> Frontier:
+        """Take in another's candidates."""
+        return self.update(other.front)
+
+    def finish(self) -> Batch:
+        """The frontier: ascending in the first cost, then in the second."""
+        return self.front
+
+    def _undominated(self, batch: Batch) -> np.ndarray:
+        """Mask of candidates that the present front does not dominate outright (one cost: a staircase)."""
+        place = np.searchsorted(self.front.costs[:, 0], batch.costs[:, 0], side="right") - 1
+        return (place < 0) | (batch.score >= self.front.score[place])
+
+    def table(self) -> np.ndarray:
+        """Per bucket of cost, the best raw score known among candidates strictly cheaper than the bucket (see Screen)."""
+        buckets, resolution = BUCKETS[self.costs], RESOLUTION[self.costs]
+        table = np.full((buckets,) * self.costs, -np.inf)
+        if len(self.front.score):
+            if np.isnan(self.offset).any():  # the cheapest known, and a quarter of the range for what is cheaper still
+                least = np.log2(np.maximum(self.front.costs.min(axis=0), 1e-30))
+                self.offset = np.floor(least) - buckets / resolution / 4
+            place = np.floor((np.log2(np.maximum(self.front.costs, 1e-30)) - self.offset) * resolution + ROUNDING) + 1
+            index = np.clip(place, 0, buckets).astype(np.int64)
+            inside = (index < buckets).all(axis=1)
+            np.maximum.at(table, tuple(index[inside].T), self.front.high[inside])
+            for axis in range(self.costs):
+                np.maximum.accumulate(table, axis=axis, out=table)
+        return table
+
+
+def non_dominated(batch: Batch) -> Batch:
+    """The non-dominated candidates of a batch, ascending in the costs; one of each set of equals."""
+    import moocore
+
+    batch = batch.ranked()
+    points = np.column_stack([-batch.score, batch.costs])
+    batch = batch.take(moocore.is_nondominated(points, keep_weakly=False))  # keeps the first of equals
+    return batch.take(np.lexsort(tuple(batch.costs.T[::-1])))

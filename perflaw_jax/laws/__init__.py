@@ -1,0 +1,160 @@
+"""The registry of laws: name -> formula, metric, source and the range it holds for.
+
+A law is a pytree whose leaves are its coefficients, with ``raw(design) -> score before its clamp`` and a non-decreasing
+``clamp(raw) -> score``, for one design of scalars. It knows nothing of grids, budgets or files.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+
+from perflaw_jax.design import Design, Scalar, nearest
+from perflaw_jax.laws.performance import PerformanceDense as PerformanceDense
+from perflaw_jax.laws.performance import PerformanceMoE as PerformanceMoE
+
+
+class Law(Protocol):
+    """What the engine asks of a law."""
+
+    def raw(self, design: Design) -> Scalar:
+        """The score of one design before its clamp."""
+        ...
+
+    def clamp(self, raw: Scalar) -> Scalar:
+        """The score from the raw score: non-decreasing."""
+        ...
+
+
+@dataclass(frozen=True)
+class LawEntry:
+    """A law with what a reader must know before trusting it."""
+
+    name: str
+    law: Any  # a Law
+    metric: str
+    unit: str
+    source: str
+    valid: str  # the range it was fitted on, in words
+    experts: bool  # whether it scores mixture-of-experts designs
+    higher_is_better: bool = True
+    note: str = ""  # shown wherever the law is shown
+
+    def with_settings(self, settings: Mapping[str, float]) -> "LawEntry":
+        """The entry with coefficients replaced; a setting that the law does not have is a ValueError."""
+        if not settings:
+            return self
+        allowed = getattr(self.law, "settings", None) or getattr(self.law, "_fields", ())
+        for key in settings:
+            if key not in allowed:
+                hint = nearest(key, allowed) if allowed else "it has no settings"
+                raise ValueError(f"law_settings.{key}: {self.name} has no such setting; {hint}")
+        return LawEntry(**{**self.__dict__, "law": self.law._replace(**settings)})
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class FunctionLaw:
+    """A user's plain function ``score(design, **settings)``: no coefficients to trace, no clamp."""
+
+    function: Callable[..., Scalar]
+
+    def raw(self, design: Design) -> Scalar:
+        """The function's value."""
+        return self.function(design)
+
+    def clamp(self, raw: Scalar) -> Scalar:
+        """No clamp."""
+        return raw
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Keyword parameters of the function beyond the design."""
+        return tuple(inspect.signature(self.function).parameters)[1:]
+
+    def _replace(self, **settings: float) -> "FunctionLaw":
+        return FunctionLaw(partial(self.function, **settings))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Negated:
+    """A law of which less is better, turned round so that the engine can always maximise."""
+
+    law: Any
+
+    def raw(self, design: Design) -> Scalar:
+        """Minus the law's raw score."""
+        return -self.law.raw(design)
+
+    def clamp(self, raw: Scalar) -> Scalar:
+        """Minus the clamp of minus the raw score: non-decreasing as well."""
+        return -self.law.clamp(-raw)
+
+
+_PAPER = "Wu & Tang, Performance Law of Large Language Models, arXiv 2408.09895"
+
+LAWS: dict[str, LawEntry] = {
+    entry.name: entry
+    for entry in (
+        LawEntry(
+            name="performance-dense",
+            law=PerformanceDense(),
+            metric="MMLU",
+            unit="points",
+            source=f"{_PAPER}; constants from the authors' planner (plan.py, commit 3ffa946)",
+            valid="dense models of 2024, 0.5B to 1000B parameters; overrates models before 2024 by 10 to 20 points",
+            experts=False,
+        ),
+        LawEntry(
+            name="performance-moe",
+            law=PerformanceMoE(),
+            metric="MMLU",
+            unit="points",
+            source="reconstruction by this project from third-party accounts of arXiv 2408.09895",
+            valid="MoE models trained on more than 2.5 trillion tokens (mean absolute error 5.3 on 26 public models)",
+            experts=True,
+            note="reconstruction: the paper's MoE form and constants were not available",
+        ),
+    )
+}
+
+
+def find_law(name: str) -> LawEntry:
+    """The registry's entry of that name, or the user's own law ``package.module:object``; ValueError otherwise.
+
+    The object may be a ``LawEntry``, an object with ``raw`` and ``clamp``, or a function ``score(design)`` written in
+    jax.numpy; a function's attribute ``higher_is_better = False`` says that less is better.
+    """
+    if name in LAWS:
+        return LAWS[name]
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(f"law: no law named {name!r}; {nearest(name, LAWS)}, or 'package.module:object' for your own")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise ValueError(f"law: cannot import {module_name!r} for {name!r}: {error}") from error
+    except AttributeError as error:
+        raise ValueError(f"law: module {module_name!r} has no object {attribute!r}") from error
+    if isinstance(found, LawEntry):
+        return found
+    if inspect.isclass(found):
+        found = found()
+    if not callable(found) and not hasattr(found, "raw"):
+        raise ValueError(f"law: {name} is neither a function of a design nor an object with raw and clamp")
+    law = found if hasattr(found, "raw") and hasattr(found, "clamp") else FunctionLaw(found)
+    return LawEntry(
+        name=name,
+        law=law,
+        metric="score",
+        unit="",
+        source=f"the user's own law {name}",
+        valid="unknown",
+        experts=True,
+        higher_is_better=getattr(found, "higher_is_better", True),
+    )

@@ -1,0 +1,104 @@
+"""The waist: one design, one law, hard limits -> an Evaluation. Sweeps, searches and pages all go through ``evaluate``.
+
+Inside jit a design that breaks a limit is data (``feasible`` is False), never an error.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from perflaw_jax.accounting import affordable_tokens, quantity
+from perflaw_jax.design import Design, Scalar
+from perflaw_jax.laws import Law
+
+
+class Bound(NamedTuple):
+    """A hard limit on one quantity, ends inclusive; an end that is None is open."""
+
+    min: Scalar | None = None
+    max: Scalar | None = None
+    multiple_of: Scalar | None = None
+    tolerance: Scalar = 0.0  # relative distance from a multiple that still counts as one
+
+    def loosened(self, relative: float) -> "Bound":
+        """The bound widened by a relative amount, so that rounding cannot cut what exact arithmetic admits."""
+        return Bound(
+            None if self.min is None else self.min - relative * abs(self.min),
+            None if self.max is None else self.max + relative * abs(self.max),
+            self.multiple_of,
+            relative,
+        )
+
+    def holds(self, value: Scalar) -> Scalar:
+        """Whether the value is within; False for NaN unless the bound is open at both ends."""
+        holds = jnp.asarray(True)
+        if self.min is not None:
+            holds &= value >= self.min
+        if self.max is not None:
+            holds &= value <= self.max
+        if self.multiple_of is not None:
+            distance = abs(value - self.multiple_of * jnp.round(value / self.multiple_of))
+            holds &= distance <= self.tolerance * value
+        return holds
+
+
+Limits = Mapping[str, Bound]  # keys: design.QUANTITIES, or "score" for the raw score
+
+
+class Evaluation(NamedTuple):
+    """What is known of one design, each field a scalar."""
+
+    score: Scalar  # in the law's unit, after its clamp
+    raw: Scalar  # before its clamp
+    feasible: Scalar  # bool: every limit holds, the shape is possible and the score is a finite number
+    training_flops: Scalar
+    total_params: Scalar
+
+
+def make_design(fields: Mapping[str, Scalar], spend: Scalar | None = None) -> Design:
+    """A Design from its fields; with ``spend`` (FLOPs) it trains on the whole tokens that the budget buys."""
+    if spend is None:
+        return Design(**fields)
+    design = Design(**fields, training_tokens=1.0)
+    tokens = affordable_tokens(design, spend)
+    return design._replace(training_tokens=jnp.where(tokens >= 1, tokens, jnp.nan))  # NaN never passes the FLOPs limit
+
+
+def checks(design: Design, raw: Scalar, limits: Limits) -> dict[str, Scalar]:
+    """Name of each limit -> whether it holds; ``possible_shape`` asks that experts and layers can be counted out."""
+    holds = {name: bound.holds(raw if name == "score" else quantity(name, design)) for name, bound in limits.items()}
+    return {"possible_shape": possible_shape(design), **holds}
+
+
+def possible_shape(design: Design) -> Scalar:
+    """An MoE layer chooses at least one of its experts and no more than it has; no more leading dense layers than layers."""
+    chosen = design.num_experts_per_tok
+    routed = (design.num_experts == 0) | ((chosen >= 1) & (chosen <= design.num_experts))
+    return routed & (design.first_k_dense_replace <= design.num_hidden_layers)
+
+
+def evaluate(design: Design, law: Law, limits: Limits) -> Evaluation:
+    """Score one design under hard limits.
+
+    Args:
+        design: leaves are scalars of one float dtype; batch with ``jax.vmap``.
+        law: an object with ``raw`` and ``clamp`` (see ``laws``).
+        limits: bounds by quantity name; all must hold. "score" bounds the raw score, as the authors' planner filters.
+    """
+    raw = law.raw(design)
+    feasible = (raw > -jnp.inf) & (raw < jnp.inf)  # False for NaN as well
+    for holds in checks(design, raw, limits).values():
+        feasible &= holds
+    return Evaluation(
+        score=law.clamp(raw),
+        raw=raw,
+        feasible=feasible,
+        training_flops=quantity("training_flops", design),
+        total_params=quantity("total_params", design),
+    )
+
+
+def as_limits(bounds: Mapping[str, Any]) -> dict[str, Bound]:
+    """Limits from anything with ``min``, ``max`` and ``multiple_of`` attributes, as a spec holds them."""
+    return {name: Bound(b.min, b.max, b.multiple_of) for name, b in bounds.items()}

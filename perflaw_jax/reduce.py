@@ -1,0 +1,202 @@
+"""What a sweep keeps, as monoids over exactly evaluated candidates: top-k, marginals, counts. The frontier has its own file.
+
+Each reducer has ``empty`` (its constructor), ``update(batch)``, ``merge(other)`` and ``finish()``; chunks, devices and hosts may
+be combined in any order with the same result. Each also says what a block must reach to matter still (``Screen``), so that
+the device can pass over nearly everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from perflaw_jax.design import Scalar
+from perflaw_jax.space import Space
+
+
+class Batch(NamedTuple):
+    """Feasible candidates with exact results, one array entry [n] each."""
+
+    candidate_id: np.ndarray  # int64
+    score: np.ndarray  # float64, more is better (laws of which less is better are negated)
+    training_flops: np.ndarray
+    total_params: np.ndarray
+    low: np.ndarray  # least raw score that could reach this score
+    high: np.ndarray  # a raw score that this score is still at least as good as
+    costs: np.ndarray  # [n, number of frontier costs]
+
+    def take(self, index) -> Batch:
+        """The candidates at an index array, slice or mask."""
+        return Batch(*(column[index] for column in self))
+
+    def ranked(self) -> Batch:
+        """In the order of merit: higher score, then fewer training FLOPs, then fewer parameters, then lower id."""
+        return self.take(np.lexsort((self.candidate_id, self.total_params, self.training_flops, -self.score)))
+
+    @staticmethod
+    def join(batches: Sequence[Batch]) -> Batch:
+        """All candidates of several batches."""
+        return Batch(*(np.concatenate(columns) for columns in zip(*batches, strict=True)))
+
+    @staticmethod
+    def none(costs: int) -> Batch:
+        """No candidates."""
+        empty = np.empty(0)
+        return Batch(np.empty(0, np.int64), empty, empty, empty, empty, empty, np.empty((0, costs)))
+
+
+class Screen(NamedTuple):
+    """What a block's best raw score must reach to matter, as numbers that enter the device program.
+
+    ``margin`` bounds the float32 error of a raw score relative to ``1 + |raw|``. ``table`` holds, per bucket of cost (log2, per
+    frontier cost), the best raw score known among candidates that are strictly cheaper than the whole bucket.
+    """
+
+    margin: Scalar
+    floor: Scalar  # of the top-k: reaching it may still enter
+    table: Scalar | None = None
+    offset: Scalar | None = None  # [costs], log2 of the first bucket's lower edge
+    resolution: Scalar | None = None  # buckets per octave
+
+
+BUCKETS = {1: 8192, 2: 256}  # per cost
+RESOLUTION = {1: 64.0, 2: 8.0}  # buckets per octave: a range of 2^128 for one cost, 2^32 for each of two
+ROUNDING = 0.01  # of a bucket: more than the error of a float32 log2 at this resolution
+
+
+def passes(xp: Any, screen: Screen, best: Scalar, costs: Sequence[Scalar], axis_floors: Sequence[Scalar]) -> Scalar:
+    """Whether a block may matter to some reducer: its best raw score and least costs against the Screen.
+
+    ``xp`` is jax.numpy on the device and numpy for the second look on the host. A block without candidates (best = -inf)
+    never passes.
+    """
+    reach = best + screen.margin * (1 + abs(best))  # NaN for -inf, and NaN passes nothing
+    keep = reach >= screen.floor
+    if axis_floors:
+        lowest = axis_floors[0]
+        for floor in axis_floors[1:]:
+            lowest = xp.minimum(lowest, floor)
+        keep = keep | (reach >= lowest)
+    if screen.table is not None:
+        buckets = screen.table.shape[0]
+        index = []
+        for i, cost in enumerate(costs):
+            place = (xp.log2(cost) - screen.offset[i]) * screen.resolution - ROUNDING
+            index.append(xp.clip(xp.floor(place), 0, buckets - 1).astype("int32"))
+        keep = keep | (reach > screen.table[tuple(index)])
+    return keep
+
+
+@dataclass
+class TopK:
+    """The k best candidates in the order of merit."""
+
+    k: int
+    costs: int = 0
+    best: Batch = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start with no candidates."""
+        self.best = Batch.none(self.costs)
+
+    def update(self, batch: Batch) -> TopK:
+        """Take in candidates."""
+        if len(self.best.score) == self.k:
+            batch = batch.take(batch.score >= self.best.score[-1])
+        if len(batch.score):
+            ranked = Batch.join([self.best, batch]).ranked()
+            once = np.diff(ranked.candidate_id, prepend=-1) != 0  # a candidate may be met twice, and is then next to itself
+            self.best = ranked.take(once).take(slice(self.k))
+        return self
+
+    def merge(self, other: TopK) -> TopK:
+        """Take in another's candidates."""
+        return self.update(other.best)
+
+    def finish(self) -> Batch:
+        """The best candidates, best first."""
+        return self.best
+
+    def floor(self) -> float:
+        """Raw score below which nothing can enter any more."""
+        return float(self.best.low[-1]) if len(self.best.score) == self.k else -np.inf
+
+
+@dataclass
+class Marginals:
+    """The best candidate at every value of every axis."""
+
+    space: Space
+    best: list[Batch] = field(init=False)  # per axis, [n values]; candidate_id -1 and score -inf where none is known
+
+    def __post_init__(self) -> None:
+        """Start with no candidates."""
+        self.best = [
+            Batch(np.full(n, -1), *(np.full(n, v) for v in (-np.inf, np.inf, np.inf, -np.inf, -np.inf)), np.empty((n, 0)))
+            for n in self.space.shape
+        ]
+
+    def update(self, batch: Batch) -> Marginals:
+        """Take in candidates."""
+        if len(batch.score):
+            batch = batch._replace(costs=np.empty((len(batch.score), 0))).ranked()
+            for axis, digit in enumerate(self.space.digits(batch.candidate_id)):
+                values, first = np.unique(digit, return_index=True)  # first in the order of merit
+                self._challenge(axis, values, batch.take(first))
+        return self
+
+    def merge(self, other: Marginals) -> Marginals:
+        """Take in another's candidates."""
+        for axis, theirs in enumerate(other.best):
+            known = np.flatnonzero(theirs.candidate_id >= 0)
+            self._challenge(axis, known, theirs.take(known))
+        return self
+
+    def finish(self) -> list[Batch]:
+        """Per axis, the best candidate at each value."""
+        return self.best
+
+    def floors(self) -> list[np.ndarray]:
+        """Per axis, the raw score below which nothing can become the best at a value."""
+        return [b.low for b in self.best]
+
+    def _challenge(self, axis: int, values: np.ndarray, batch: Batch) -> None:
+        """Put each candidate in place of the one at its axis value where it ranks before it."""
+        mine = self.best[axis].take(values)
+        keys = ("score", "training_flops", "total_params", "candidate_id")
+        wins, level = np.zeros(len(values), bool), np.ones(len(values), bool)
+        for key in keys:
+            new, old = getattr(batch, key), getattr(mine, key)
+            wins |= level & ((new > old) if key == "score" else (new < old))
+            level &= new == old
+        for column, new in zip(self.best[axis], batch, strict=True):
+            column[values[wins]] = new[wins]
+
+
+@dataclass
+class Counts:
+    """How many candidates there are, how many are feasible, and how many each limit cuts (one may be cut by several)."""
+
+    candidates: int = 0
+    feasible: int = 0
+    cut: dict[str, int] = field(default_factory=dict)
+
+    def update(self, candidates: int, holds: dict[str, float]) -> Counts:
+        """Take in a tile: its number of candidates, and how many of them each check holds for."""
+        cut = {name: candidates - round(float(n)) for name, n in holds.items()}
+        feasible = candidates - cut.pop("feasible")
+        return self.merge(Counts(candidates, feasible, cut))
+
+    def merge(self, other: Counts) -> Counts:
+        """Add another's counts."""
+        self.candidates += other.candidates
+        self.feasible += other.feasible
+        self.cut = {name: self.cut.get(name, 0) + n for name, n in other.cut.items()} or self.cut
+        return self
+
+    def finish(self) -> Counts:
+        """The counts."""
+        return self

@@ -1,0 +1,250 @@
+"""A result directory: the Parquet files, their columns and encodings, and who may write where.
+
+Top and frontier hold a few thousand rows in float64. Rows hold every feasible candidate, so their computed columns are
+float32: 4 bytes a row each before compression, and as exact as the sweep that found them. Row groups are one page of 2^18
+rows per column: zstd then sees whole tiles of the grid and a row takes a third fewer bytes than with pages of 20,000 rows;
+a page index would add nothing to the statistics of such groups.
+"""
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perflaw_jax.design import FLAGS, Design
+from perflaw_jax.manifest import HEADER_KEY, MANIFEST, Shard, StoreError, read_manifest, sha256, write_atomic, write_json
+
+ROW_GROUP = 2**18
+THREADS = 2  # zstd and the encoders release the GIL; each further thread holds one more part in memory
+
+Column = np.ndarray | tuple[np.ndarray, np.ndarray] | float | None
+"""One value per row, (index per row, values), one value for all rows, or None for a column of nulls."""
+
+
+def candidate_schema(real: pa.DataType, extra: Iterable[str] = ()) -> pa.Schema:
+    """The columns of top, frontier and rows; ``real`` is the type of the computed ones, ``extra`` names float64 ones."""
+    types = {"training_tokens": pa.float64()} | dict.fromkeys(FLAGS, pa.bool_())
+    fields = [pa.field("candidate_id", pa.int64(), nullable=False)]
+    # Heads are null where hidden_size / head_dim is not whole. The other fields are required: that spares the null bitmaps.
+    fields += [pa.field(name, types.get(name, pa.int32()), name == "num_attention_heads") for name in Design._fields]
+    fields += [pa.field(name, pa.int64(), nullable=False) for name in ("total_params", "active_params")]
+    fields += [pa.field(name, real, nullable=False) for name in ("training_flops", "score")]
+    fields += [pa.field("budget_used", real)]  # null where the spec has no budget of training FLOPs
+    return pa.schema(fields + [pa.field(name, pa.float64(), nullable=False) for name in extra])
+
+
+def compact_schema() -> pa.Schema:
+    """The columns of rows when only ids and scores are kept: the design follows from the id and the spec."""
+    return pa.schema([pa.field("candidate_id", pa.int64(), False), pa.field("score", pa.float32(), False)])
+
+
+def marginals_schema() -> pa.Schema:
+    """Best score per axis value; score and candidate_id are null where no candidate with that value is feasible."""
+    fields = [pa.field("axis", pa.string(), False), pa.field("value", pa.float64(), False)]
+    return pa.schema([*fields, pa.field("score", pa.float64()), pa.field("candidate_id", pa.int64())])
+
+
+@dataclass(frozen=True)
+class ResultDir:
+    """A directory that one run of one spec may write to. ``create``, then ``begin``, the files, ``write_manifest``."""
+
+    path: Path
+    header: str  # JSON with at least spec_sha256 and name; goes into every file
+    made: tuple[Path, ...] = ()  # the directories that create had to make, innermost first
+
+    @classmethod
+    def create(cls, path: Path, header: str) -> "ResultDir":
+        """Make the directory, or check that it may be written to: it is empty or holds results of the same spec.
+
+        Deletes nothing. Raises ``StoreError`` for anything else.
+        """
+        made = tuple(p for p in (path, *path.parents) if not p.exists())
+        try:
+            if path.exists():
+                _check_ours(path, json.loads(header)["spec_sha256"])
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot write to {path}: {error.strerror or error}") from error
+        return cls(path, header, made)
+
+    def begin(self) -> None:
+        """Declare the run started, then delete the files of an earlier run of the same spec.
+
+        From here to ``write_manifest`` the manifest says ``complete = false``: a killed run leaves no false claim, and the
+        directory still tells whose it is.
+        """
+        write_json(self.path / MANIFEST, {**json.loads(self.header), "complete": False, "shards": []})
+        names = ("top.parquet", "frontier.parquet", "marginals.parquet", "rows/part-*.parquet")
+        hidden = (f".{MANIFEST}.*.tmp", *(f"{Path(n).parent}/.{Path(n).name}.*.tmp" for n in names))  # left by a killed run
+        try:
+            for stale in [file for pattern in (*names, *hidden) for file in self.path.glob(pattern)]:
+                stale.unlink()
+        except OSError as error:
+            raise StoreError(f"cannot clear {self.path}: {error.strerror or error}") from error
+
+    def discard_if_empty(self) -> None:
+        """After a failure: remove the directory again if ``create`` made it and no result was written."""
+        with suppress(OSError):  # a directory that is not empty stays
+            if self.made:
+                with suppress(FileNotFoundError):
+                    (self.path / "rows").rmdir()
+                if [file.name for file in self.path.iterdir()] == [MANIFEST]:
+                    (self.path / MANIFEST).unlink()
+                for directory in self.made:
+                    directory.rmdir()
+
+    def write_top(self, columns: Mapping[str, Column]) -> Shard:
+        """Write the best candidates, best first."""
+        return self._write("top.parquet", columns, candidate_schema(pa.float64()))
+
+    def write_frontier(self, columns: Mapping[str, Column]) -> Shard:
+        """Write the frontier; columns beyond the usual ones are other minimised costs and come last, as float64."""
+        usual = candidate_schema(pa.float64())
+        extra = [name for name in columns if name not in usual.names]
+        return self._write("frontier.parquet", columns, candidate_schema(pa.float64(), extra))
+
+    def write_marginals(self, axis: Sequence[str], value: np.ndarray, score: np.ndarray, candidate_id: np.ndarray) -> Shard:
+        """Write the best candidate per axis value; where the score is NaN, score and candidate_id become null."""
+        ids = [None if missing else int(i) for i, missing in zip(candidate_id, np.isnan(score), strict=True)]
+        columns = {"axis": np.array(axis, object), "value": value, "score": score, "candidate_id": np.array(ids, object)}
+        return self._write("marginals.parquet", columns, marginals_schema())
+
+    def rows(self, kind: Literal["feasible", "compact"], size: int) -> "RowWriter":
+        """A writer for the rows of a grid of ``size`` candidates."""
+        schema = candidate_schema(pa.float32()) if kind == "feasible" else compact_schema()
+        return RowWriter(self, schema, len(str(size)))
+
+    def write_manifest(self, run: Mapping[str, Any], shards: Iterable[Shard]) -> None:
+        """Declare the run complete: the header, what the run adds to it, and the shards, by path."""
+        listed = [shard._asdict() for shard in sorted(shards)]
+        write_json(self.path / MANIFEST, {**json.loads(self.header), **run, "complete": True, "shards": listed})
+
+    def _write(self, name: str, columns: Mapping[str, Column], schema: pa.Schema, **options: Any) -> Shard:
+        table = _table(columns, schema.with_metadata({HEADER_KEY: self.header}))
+
+        def write(temporary: Path) -> Shard:
+            pq.write_table(table, temporary, **_encodings(schema, columns), **options)
+            rows = pq.read_metadata(temporary).num_rows
+            if rows != table.num_rows:
+                raise StoreError(f"cannot write {self.path / name}: {rows} of {table.num_rows} rows arrived")
+            return Shard(name, rows, sha256(temporary), temporary.stat().st_size)
+
+        return write_atomic(self.path / name, write)
+
+
+class RowWriter:
+    """Streams rows into part files, one per call of ``write``, encoded by threads behind a bounded queue.
+
+    A context manager. A part that could not be written raises its ``StoreError`` at the next call or on leaving; the parts
+    that were waiting are then dropped. ``shards`` lists the parts in the order of their ids once it was left.
+    """
+
+    def __init__(self, directory: ResultDir, schema: pa.Schema, digits: int):
+        """Name parts with ids of ``digits`` digits; ``ResultDir.rows`` knows all three."""
+        self.shards: list[Shard] = []
+        self._directory, self._schema, self._digits = directory, schema, digits
+        self._pool = ThreadPoolExecutor(THREADS, "perflaw-rows")
+        self._pending: deque[Future[Shard]] = deque()
+
+    def __enter__(self) -> "RowWriter":
+        return self
+
+    def write(self, start: int, end: int, columns: Mapping[str, Column]) -> None:
+        """Write the rows with ids in [start, end), sorted by id; no rows, no file.
+
+        The arrays are handed over: they are read after this returns, so do not change them.
+        """
+        self._collect(room=THREADS)
+        if len(np.asarray(columns["candidate_id"])):
+            name = f"rows/part-{start:0{self._digits}}-{end:0{self._digits}}.parquet"
+            sorting = [pq.SortingColumn(0)]
+            write = self._directory._write
+            self._pending.append(self._pool.submit(write, name, columns, self._schema, sorting_columns=sorting))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._collect(room=0)
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self.shards.sort()
+
+    def _collect(self, room: int) -> None:
+        """Wait until at most ``room`` parts are on their way; raise what any part finished by then failed with."""
+        for part in [part for part in self._pending if part.done()]:
+            part.result()
+        while len(self._pending) > room or (self._pending and self._pending[0].done()):
+            self.shards.append(self._pending[0].result())
+            self._pending.popleft()
+
+
+def _check_ours(path: Path, spec_sha256: str) -> None:
+    if not path.is_dir():
+        raise StoreError(f"{path} is not a directory; choose another --out")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StoreError(f"cannot write to {path}: Permission denied")
+    if not (path / MANIFEST).exists():
+        if any(not file.name.startswith(".") for file in path.iterdir()):
+            raise StoreError(f"{path} is not empty and holds no perflaw results; choose another --out")
+        return
+    manifest = read_manifest(path)
+    if manifest["spec_sha256"] != spec_sha256:
+        raise StoreError(f"{path} holds the results of another spec {manifest.get('name')!r}; choose another --out")
+
+
+def _table(columns: Mapping[str, Column], schema: pa.Schema) -> pa.Table:
+    if set(columns) != set(schema.names):
+        wrong = sorted(set(columns) ^ set(schema.names))
+        raise ValueError(f"columns missing or unknown: {', '.join(wrong)}")
+    rows = max(np.size(column) for column in columns.values() if isinstance(column, np.ndarray))
+    return pa.Table.from_arrays([_array(field, columns[field.name], rows) for field in schema], schema=schema)
+
+
+def _array(field: pa.Field, column: Column, rows: int) -> pa.Array:
+    if column is None:
+        return pa.nulls(rows, field.type)
+    if isinstance(column, tuple):
+        indices, values = column
+        return _exact(field, np.asarray(values)).take(pa.array(indices))
+    if np.ndim(column) == 0:
+        value = _exact(field, np.asarray([column]))[0].as_py()
+        if value is None or pa.types.is_boolean(field.type):
+            return pa.nulls(rows, field.type) if value is None else pa.repeat(value, rows)
+        return pa.array(np.full(rows, value, field.type.to_pandas_dtype()))  # pa.repeat of a number is ten times slower
+    return _exact(field, np.asarray(column))
+
+
+def _exact(field: pa.Field, values: np.ndarray) -> pa.Array:
+    """To the type of the field without changing a value; what a nullable field cannot hold (NaN, half a head) is null."""
+    missing = None
+    if field.nullable and values.dtype.kind == "f":
+        missing = values != np.floor(values) if pa.types.is_integer(field.type) else np.isnan(values)
+    return pa.array(values, mask=missing).cast(field.type)
+
+
+def _encodings(schema: pa.Schema, columns: Mapping[str, Column]) -> dict[str, Any]:
+    """Options of ``pq.write_table``: dictionaries for what repeats, split bytes for computed numbers, deltas for ids."""
+    computed = [field.name for field in schema if pa.types.is_floating(field.type)]
+    if "training_tokens" in computed and not isinstance(columns["training_tokens"], np.ndarray):
+        computed.remove("training_tokens")  # an axis or a constant; computed per row where the budget buys the tokens
+    encodings = {"candidate_id": "DELTA_BINARY_PACKED"} | dict.fromkeys(computed, "BYTE_STREAM_SPLIT")
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": [name for name in schema.names if name not in encodings and name not in FLAGS],
+        "column_encoding": encodings,
+        "row_group_size": ROW_GROUP,
+        "max_rows_per_page": ROW_GROUP,
+        "data_page_size": 8 * ROW_GROUP + 1,
+        "write_page_checksum": True,
+        "store_schema": False,  # readers then see plain numbers; the header is kept all the same
+    }

@@ -1,0 +1,141 @@
+"""The grid cut into equal tiles: which axis is innermost on the device, how big a tile is, and the values inside one.
+
+A tile is a box of the grid. All tiles of a sweep have one shape, so that one trace serves them all: where a tile sticks out
+of the grid its last index is repeated, which changes no maximum, and ``valid`` marks what is real.
+
+The innermost axis is folded into ``[blocks, lanes]``: a block is ``lanes`` neighbouring candidates, the unit in which the
+device reports what it found.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from perflaw_jax.space import Space
+
+MAX_LANES = 16
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A Space cut into tiles of at most about ``target`` candidates.
+
+    Positions "in the nest" count the axes as the device nests them: the space's order with the inner axis moved last. Tokens
+    are innermost where they are an axis, since a law and its costs depend on them in the cheapest way.
+    """
+
+    space: Space
+    target: int = 2**24
+    max_lanes: int = MAX_LANES
+    in_order: bool = False  # keep the space's own order, so that tiles and blocks come in the order of the candidate ids
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """Axis positions in the nest, outermost first."""
+        fields = [axis.field for axis in self.space.axes]
+        moves = "training_tokens" in fields and not self.in_order
+        inner = fields.index("training_tokens") if moves else len(fields) - 1
+        return (*(i for i in range(len(fields)) if i != inner), inner)
+
+    @property
+    def inner(self) -> int:
+        """Position of the innermost axis in the space."""
+        return self.order[-1]
+
+    @cached_property
+    def lanes(self) -> int:
+        """Candidates per block: the largest power of two that wastes at most an eighth of the inner axis."""
+        n = self.space.shape[self.inner]
+        lanes = self.max_lanes
+        while lanes > 1 and -(-n // lanes) * lanes > 1.125 * n:
+            lanes //= 2
+        return lanes
+
+    @cached_property
+    def tile(self) -> tuple[int, ...]:
+        """Shape of a tile in the nest, the last entry in blocks."""
+        shape = [self.space.shape[i] for i in self.order]
+        shape[-1] = -(-shape[-1] // self.lanes)
+        room = max(1, self.target // self.lanes)
+        tile = []
+        for n in reversed(shape):
+            pieces = -(-n // max(1, min(n, room)))
+            tile.append(-(-n // pieces))  # equal pieces, so that little sticks out
+            room //= tile[-1]
+        return tuple(reversed(tile))
+
+    @cached_property
+    def grid(self) -> tuple[int, ...]:
+        """Number of tiles along each axis of the nest."""
+        return tuple(-(-n // t) for n, t in zip(self.blocks, self.tile, strict=True))
+
+    @cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """Shape of the whole grid in the nest, the last entry in blocks."""
+        shape = [self.space.shape[i] for i in self.order]
+        return (*shape[:-1], -(-shape[-1] // self.lanes))
+
+    def starts(self) -> Iterator[tuple[int, ...]]:
+        """First index of every tile along each axis of the nest, outermost slowest."""
+        return itertools.product(*(range(0, g * t, t) for g, t in zip(self.grid, self.tile, strict=True)))
+
+    def indices(self, start: tuple[int, ...]) -> list[np.ndarray]:
+        """Per axis of the nest, the indices inside the tile: int64 [t], of the inner axis [blocks, lanes]; the grid may end before."""
+        lanes = np.arange(self.lanes)
+        outer = [np.arange(s, s + t) for s, t in zip(start, self.tile, strict=True)]
+        return [*outer[:-1], outer[-1][:, None] * self.lanes + lanes]
+
+    def inside(self, indices: list[np.ndarray]) -> list[np.ndarray]:
+        """Like ``indices``: which of them lie inside the grid."""
+        return [index < self.space.shape[axis] for index, axis in zip(indices, self.order, strict=True)]
+
+    def clipped(self, indices: list[np.ndarray]) -> list[np.ndarray]:
+        """``indices`` with the last index of an axis repeated where they leave the grid."""
+        return [np.minimum(index, self.space.shape[axis] - 1) for index, axis in zip(indices, self.order, strict=True)]
+
+    @cached_property
+    def dims(self) -> dict[str, tuple[int, ...]]:
+        """Field -> the positions in the nest that its value depends on, ascending."""
+        rank = {axis: position for position, axis in enumerate(self.order)}
+        return {name: tuple(sorted(rank[d] for d in t.dims)) for name, t in self.space.tables.items()}
+
+    def values(self, field: str, start: tuple[int, ...]) -> np.ndarray:
+        """Exact values of a field inside a tile: one array axis per entry of ``dims``; lanes come FIRST where it has them.
+
+        Lanes first lets the device load neighbouring blocks as one vector.
+        """
+        table, dims = self.space.tables[field], self.dims[field]
+        indices = self.clipped(self.indices(start))
+        picks = np.ix_(*(indices[d].ravel() for d in dims))
+        values = table.values.transpose([table.dims.index(self.order[d]) for d in dims])[picks]
+        if self.has_lanes(field):
+            values = np.moveaxis(values.reshape(*values.shape[:-1], -1, self.lanes), -1, 0)
+        return values
+
+    def has_lanes(self, field: str) -> bool:
+        """Whether the field's value differs between the candidates of one block."""
+        return len(self.order) - 1 in self.dims[field]
+
+    def coordinates(self, start: tuple[int, ...], flat: np.ndarray) -> list[np.ndarray]:
+        """Flat block numbers inside a tile, int64 [m] -> coordinates in ``blocks``, per axis of the nest int64 [m]."""
+        return [s + local for s, local in zip(start, np.unravel_index(flat, self.tile), strict=True)]
+
+    def members(self, coordinates: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Blocks [m] -> index along each axis OF THE SPACE, [m, 1] or of the inner axis [m, lanes]; which are real, [m, lanes]."""
+        indices = [c[:, None] for c in coordinates]
+        indices[-1] = indices[-1] * self.lanes + np.arange(self.lanes)
+        real = np.ones((len(indices[-1]), self.lanes), bool)
+        for inside in self.inside(indices):
+            real &= inside
+        digits = sorted(zip(self.order, self.clipped(indices), strict=True), key=lambda pair: pair[0])
+        return [digit for _, digit in digits], real
+
+    def block_of(self, ids: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Candidate ids [m] -> coordinates of their blocks, and their lane."""
+        digits = self.space.digits(ids)
+        coordinates = [digits[axis] for axis in self.order]
+        coordinates[-1], lane = np.divmod(coordinates[-1], self.lanes)
+        return coordinates, lane
