@@ -34,6 +34,7 @@ def parameters(design: Design) -> Parameters:
     >>> int(parameters(llama).attention), int(parameters(llama).router)
     (1342177280, 0)
     """
+    design = Design(*(1.0 * leaf for leaf in design))  # products of whole numbers would overflow int32
     n, h = design.num_hidden_layers, design.hidden_size
     dense, moe = dense_layers(design), n - dense_layers(design)
     query = design.num_attention_heads * design.head_dim

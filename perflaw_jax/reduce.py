@@ -67,27 +67,24 @@ RESOLUTION = {1: 64.0, 2: 8.0}  # buckets per octave: a range of 2^128 for one c
 ROUNDING = 0.01  # of a bucket: more than the error of a float32 log2 at this resolution
 
 
-def passes(xp: Any, screen: Screen, best: Scalar, costs: Sequence[Scalar], axis_floors: Sequence[Scalar]) -> Scalar:
-    """Whether a block may matter to some reducer: its best raw score and least costs against the Screen.
+def excess(xp: Any, screen: Screen, best: Scalar, costs: Sequence[Scalar], axis_floors: Sequence[Scalar]) -> Scalar:
+    """By how much a block's best raw score passes what some reducer asks of it: the block matters where this is >= 0.
 
-    ``xp`` is jax.numpy on the device and numpy for the second look on the host. A block without candidates (best = -inf)
-    never passes.
+    ``xp`` is jax.numpy on the device and numpy for the second look on the host. ``axis_floors`` are the least raw scores at the
+    block's values on each axis. NaN, which is never >= 0, for a block without candidates (best = -inf).
     """
-    reach = best + screen.margin * (1 + abs(best))  # NaN for -inf, and NaN passes nothing
-    keep = reach >= screen.floor
-    if axis_floors:
-        lowest = axis_floors[0]
-        for floor in axis_floors[1:]:
-            lowest = xp.minimum(lowest, floor)
-        keep = keep | (reach >= lowest)
+    asked = screen.floor
+    for floor in axis_floors:
+        asked = xp.minimum(asked, floor)
     if screen.table is not None:
         buckets = screen.table.shape[0]
         index = []
         for i, cost in enumerate(costs):
             place = (xp.log2(cost) - screen.offset[i]) * screen.resolution - ROUNDING
             index.append(xp.clip(xp.floor(place), 0, buckets - 1).astype("int32"))
-        keep = keep | (reach > screen.table[tuple(index)])
-    return keep
+        asked = xp.minimum(asked, screen.table[tuple(index)])
+    reach = best + screen.margin * (1 + abs(best))  # NaN for -inf
+    return reach - asked
 
 
 @dataclass

@@ -278,16 +278,22 @@ def _toml_value(key: str, text: str) -> Any:
     return value if len(parsed) == 1 and isinstance(value, (bool, int, float, str, list, dict)) else text
 
 
+_PYDANTIC = {  # what pydantic itself finds wrong, in our words
+    "missing": "{name} is missing",
+    "dict_type": "must be a table, not {input}",
+    "tuple_type": "must be a list, not {input}",
+    "literal_error": "must be {expected}, not {input}",
+}
+
+
 def _explain(error: ValidationError, data: Any) -> tuple[str, str]:
     """The first problem: the dotted key, as far as the user wrote it, and what is wrong there."""
     problem = error.errors(include_url=False)[0]
-    mistake = problem.get("ctx", {}).get("error")
-    what = {
-        "missing": "{} is missing".format(problem["loc"][-1]),
-        "dict_type": f"must be a table, not {show(problem['input'])}",
-        "tuple_type": f"must be a list, not {show(problem['input'])}",
-        "literal_error": f"must be {problem.get('ctx', {}).get('expected')}, not {show(problem['input'])}",
-    }.get(problem["type"], str(mistake or problem["msg"]))
+    context = problem.get("ctx", {})
+    mistake, words = context.get("error"), _PYDANTIC.get(problem["type"])
+    what = str(mistake or problem["msg"])
+    if words is not None:
+        what = words.format(name=problem["loc"][-1], input=show(problem["input"]), **context)
     key = ""
     for part in (*problem["loc"], *getattr(mistake, "key", ())):
         if isinstance(data, Mapping) and part in data:

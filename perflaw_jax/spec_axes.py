@@ -13,10 +13,10 @@ from perflaw_jax.spec_values import (
     MAX_NUMBER,
     MAX_WHOLE,
     MAY_BE_ZERO,
+    Ends,
     FieldName,
     Mistake,
     Number,
-    Size,
     SpecTable,
     Values,
     Whole,
@@ -38,7 +38,7 @@ class AxisSpec(SpecTable):
     start: Number | None = None
     stop: Number | None = None
     step: Number | None = None
-    geometric: tuple[Size, Size] | None = None
+    geometric: Ends | None = None
     num: Whole | None = None
     ratio_to: FieldName | None = None
     offset_to: FieldName | None = None
@@ -149,7 +149,8 @@ def build_space(specs: Mapping[str, AxisSpec], fixed: Mapping[str, float], spend
         for position, axis in enumerate(space.axes):
             if axis.base is not None or axis.multiple_of is not None:
                 with at("axes", axis.field):
-                    _check_results(space, position)
+                    used = axis.field not in MAY_BE_ZERO or (axis.field == "intermediate_size" and not _moe_only(space))
+                    _check_results(space, position, may_be_zero=not used)
     return space
 
 
@@ -188,7 +189,7 @@ def spread(table: Table, dims: tuple[int, ...]) -> np.ndarray:
     return table.values.reshape([table.values.shape[table.dims.index(d)] if d in table.dims else 1 for d in dims])
 
 
-def _check_results(space: Space, position: int) -> None:
+def _check_results(space: Space, position: int, *, may_be_zero: bool) -> None:
     """The values of a relative or rounded axis must stay in range; the error names the first combination that leaves it."""
     axis, table = space.axes[position], space.tables[space.axes[position].field]
     exact = spread(Table((position,), np.asarray(axis.values)), table.dims)
@@ -196,7 +197,7 @@ def _check_results(space: Space, position: int) -> None:
         base = spread(space.tables[axis.base], table.dims)
         exact = base * exact if axis.relation == "ratio" else base + exact
     high = 1 if axis.field in FLAGS else MAX_NUMBER if axis.field in CONTINUOUS else MAX_WHOLE
-    lost = (table.values == 0) & ((exact != 0) | (axis.field not in MAY_BE_ZERO))
+    lost = (table.values == 0) & ((exact != 0) | (not may_be_zero))
     bad = lost | ~((table.values >= 0) & (table.values <= high))  # NaN is bad too
     if not bad.any():
         return
@@ -213,24 +214,26 @@ def require(field: str, given: Iterable[str], why: str = "") -> None:
         raise Mistake(f"{field} is missing{why}: give it under [axes] or [fixed]")
 
 
+def _moe_only(space: Space) -> bool:
+    """Whether no layer of any candidate has a dense FFN."""
+    experts, leading = space.tables.get("num_experts"), space.tables.get("first_k_dense_replace")
+    return experts is not None and experts.values.min() > 0 and (leading is None or leading.values.max() == 0)
+
+
 def check_ffn(space: Space) -> None:
     """An FFN width of 0 or none is right only where no layer uses it; experts need a number and a width."""
-
-    def table(field: str):
-        return space.tables.get(field)
-
-    experts, leading = table("num_experts"), table("first_k_dense_replace")
-    moe_only = experts is not None and experts.values.min() > 0 and (leading is None or leading.values.max() == 0)
-    if not moe_only:
+    if not _moe_only(space):
         require("intermediate_size", {axis.field for axis in space.axes} | space.fixed.keys())
         if space.tables["intermediate_size"].values.min() == 0:
             raise Mistake("intermediate_size must be > 0 unless every candidate is an MoE with first_k_dense_replace 0")
+    experts = space.tables.get("num_experts")
     if experts is None or experts.values.max() == 0:
         return
     for field in ("num_experts_per_tok", "moe_intermediate_size"):
-        chosen = table(field)
-        require(field, space.tables, " and num_experts is > 0")
-        if chosen is not None and chosen.values.min() == 0:
-            dims = tuple(sorted({*experts.dims, *chosen.dims}))
-            if np.any((spread(experts, dims) > 0) & (spread(chosen, dims) == 0)):
-                raise Mistake(f"{field} must be > 0 where num_experts is > 0")
+        require(field, {axis.field for axis in space.axes} | space.fixed.keys(), " and num_experts is > 0")
+        chosen = space.tables[field]
+        if chosen.values.min() > 0:
+            continue
+        dims = tuple(sorted({*experts.dims, *chosen.dims}))
+        if np.any((spread(experts, dims) > 0) & (spread(chosen, dims) == 0)):
+            raise Mistake(f"{field} must be > 0 where num_experts is > 0")

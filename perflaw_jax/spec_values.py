@@ -52,14 +52,17 @@ def show(value: object) -> str:
     """A value as an error message shows it: short, and on one line."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return "a huge number"
     if isinstance(value, float):
-        return f"{value:.12g}"
+        short = f"{value:g}"
+        return short if float(short) == value else f"{value:.12g}"
     brief = reprlib.Repr()
     brief.maxlevel, brief.maxdict, brief.maxlist, brief.maxstring, brief.maxlong, brief.maxother = 2, 4, 4, 40, 40, 40
     try:
         return brief.repr(value)
-    except ValueError:  # Python prints no integer of more than 4300 digits
-        return "a huge number"
+    except ValueError:  # Python prints no integer of more than 4300 digits, wherever it is nested
+        return f"a {type(value).__name__}"
 
 
 def number(value: Any) -> int | float:
@@ -109,6 +112,13 @@ def flags_or_numbers(value: Any) -> tuple[int | float, ...]:
     return tuple(map(flag_or_number, value))
 
 
+def two_ends(value: Any) -> tuple[int | float, int | float]:
+    """The first and the last of a geometric axis."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise Mistake(f"must be two numbers, [first, last], not {show(value)}")
+    return positive(value[0]), positive(value[1])
+
+
 def field_value(field: str, value: Any) -> int | float:
     """One value of a Design field, checked: a flag, a whole number or a token count."""
     if field in FLAGS:
@@ -133,6 +143,7 @@ Number = Annotated[Any, PlainValidator(number)]
 Size = Annotated[Any, PlainValidator(positive)]
 Whole = Annotated[Any, PlainValidator(lambda value: positive(value, whole))]
 Value = Annotated[Any, PlainValidator(flag_or_number)]
+Ends = Annotated[tuple[Any, Any], PlainValidator(two_ends)]
 Values = Annotated[tuple[Any, ...], PlainValidator(flags_or_numbers)]
 FieldName = Annotated[str, PlainValidator(lambda name: known(name, Design._fields))]
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,14 +19,17 @@ from perflaw_jax import kernel
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Decided, Found, Layout, Task
 from perflaw_jax.objective import Bound
-from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, passes
+from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, excess
 from perflaw_jax.space import Space
 from perflaw_jax.tiling import Tiling
 
 LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
+ROW_BLOCKS = 8192  # the same where every feasible row is wanted
 PILOT_BLOCKS = 2048
-BATCH_BLOCKS = 1024  # blocks per call of the deciding program
+MOST_ORDERED_TILES = 10**6
+FIRST_BLOCKS = 64  # decided first of a tile: what they teach the reducers mostly settles the rest
+BATCH_BLOCKS = 1024  # blocks per call of the deciding program from then on
 
 
 class MarginExceeded(Exception):
@@ -77,6 +80,26 @@ class Kept:
         if self.counts is not None and other.counts is not None:
             self.counts.merge(other.counts)
         return self
+
+
+class Doubts(NamedTuple):
+    """Blocks of a tile that may matter: number inside the tile [m], best float32 raw score [m], least costs [m] each."""
+
+    flat: np.ndarray
+    best: np.ndarray
+    costs: list[np.ndarray]
+
+    def take(self, index) -> Doubts:
+        """The blocks at an index array, slice or mask."""
+        return Doubts(self.flat[index], self.best[index], [c[index] for c in self.costs])
+
+
+class Rows(NamedTuple):
+    """Candidates with everything known of them: ids int64 [n], index along each axis [n], exact results [n]."""
+
+    ids: np.ndarray
+    digits: list[np.ndarray]
+    decided: Decided
 
 
 class Engine:
@@ -135,17 +158,23 @@ class Engine:
             inside[-1] = inside[-1].T  # lanes first
             return self._census(fields, {f"inside{i}": mask for i, mask in enumerate(inside)}, self._exact_task)
 
-    def decide(self, coordinates: list[np.ndarray], dtype: type = np.float64) -> tuple[Decided, np.ndarray, np.ndarray]:
+    def decide(
+        self, coordinates: list[np.ndarray], dtype: type = np.float64, batch: int = BATCH_BLOCKS
+    ) -> tuple[Decided, np.ndarray, np.ndarray]:
         """Evaluate blocks exactly.
 
         Args:
             coordinates: of the blocks, per axis of the nest, int64 [m].
             dtype: float64, or float32 to measure the float32 error.
+            batch: blocks per call of the program.
 
         Returns:
             Decided with numpy leaves [m, lanes], candidate ids [m, lanes], and which of them are real [m, lanes].
         """
         count = len(coordinates[0])
+        if not count:  # evaluate any block, return none
+            decided, ids, real = self.decide([np.zeros(1, np.int64)] * self.layout.depth, dtype)
+            return jax.tree.map(lambda leaf: leaf[:0], decided), ids[:0], real[:0]
         digits, real = self.tiling.members(coordinates)
         fields = {}
         for name, table in self.problem.space.tables.items():
@@ -153,10 +182,11 @@ class Engine:
             fields[name] = values if self.tiling.has_lanes(name) else values[:, 0] if table.dims else values
         parts = []
         with jax.enable_x64(dtype == np.float64):
-            for first in range(0, count, BATCH_BLOCKS):
-                rows = np.minimum(np.arange(first, first + BATCH_BLOCKS), count - 1)  # one shape, hence one trace
-                batch = {n: np.asarray(v[rows] if self.tiling.dims[n] else v, dtype) for n, v in fields.items()}
-                parts.append(self._decide(batch, self._exact_task, dtype(self.margin)))
+            size = FIRST_BLOCKS if count <= FIRST_BLOCKS else batch  # two shapes, hence two traces in all
+            for first in range(0, count, size):
+                rows = np.minimum(np.arange(first, first + size), count - 1)
+                some = {n: np.asarray(v[rows] if self.tiling.dims[n] else v, dtype) for n, v in fields.items()}
+                parts.append(self._decide(some, self._exact_task, dtype(self.margin)))
         decided = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
         return decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real
 
@@ -187,7 +217,7 @@ class Engine:
         offset = np.nan_to_num(kept.frontier.offset).astype(np.float32)
         return Screen(margin, floor, table, offset, np.float32(RESOLUTION[kept.frontier.costs]))
 
-    def pilot(self, kept: Kept) -> None:
+    def pilot(self, kept: Kept) -> list[tuple[int, ...]] | None:
         """Evaluate a spread of blocks first: measures the float32 error, and gives the reducers something to beat."""
         coordinates = spread(self.tiling.blocks, PILOT_BLOCKS)
         exact, ids, real = self.decide(coordinates)
@@ -197,34 +227,44 @@ class Engine:
         error = error[np.isfinite(error)]
         self.margin = max(self.margin, 8 * float(error.max(initial=0.0)))
         kept.update(as_batch(exact, ids, real))
+        return self._promising_first(coordinates, np.where(exact.feasible & real, exact.raw, -np.inf).max(axis=1))
+
+    def _promising_first(self, coordinates: list[np.ndarray], best: np.ndarray) -> list[tuple[int, ...]] | None:
+        """Starts of all tiles, those with the best sampled score first: what is kept then soon beats all the rest."""
+        tiles = math.prod(self.tiling.grid)
+        if tiles > MOST_ORDERED_TILES:
+            return None
+        sampled = np.full(tiles, -np.inf)
+        number = np.ravel_multi_index([c // t for c, t in zip(coordinates, self.tiling.tile, strict=True)], self.tiling.grid)
+        np.maximum.at(sampled, number, best)
+        places = np.unravel_index(np.argsort(-sampled, kind="stable"), self.tiling.grid)
+        return list(zip(*((p * t).tolist() for p, t in zip(places, self.tiling.tile, strict=True)), strict=True))
 
     def settle(self, start: tuple[int, ...], found: Found, kept: Kept) -> None:
-        """Evaluate exactly what a tile's report leaves in doubt, best first, looking again after every batch."""
+        """Evaluate exactly what a tile's report leaves in doubt: most promising first, looking again after every batch."""
         flat = np.flatnonzero(found.keep)
-        if not len(flat):
-            return
-        best = np.asarray(found.best).ravel()[flat]
-        order = np.argsort(-best, kind="stable")
-        flat, best = flat[order], best[order]
-        costs = [np.asarray(c).ravel()[flat] for c in found.costs]
-        while len(flat):
-            coordinates = self.tiling.coordinates(start, flat[:BATCH_BLOCKS])
-            decided, ids, real = self.decide(coordinates)
-            self._check_margin(decided, real, best[:BATCH_BLOCKS])
-            kept.update(as_batch(decided, ids, real))
-            flat, best, costs = flat[BATCH_BLOCKS:], best[BATCH_BLOCKS:], [c[BATCH_BLOCKS:] for c in costs]
-            if len(flat):
-                again = self._still_matters(start, flat, best, costs, kept)
-                flat, best, costs = flat[again], best[again], [c[again] for c in costs]
+        doubts = Doubts(flat, np.asarray(found.best).ravel()[flat], [np.asarray(c).ravel()[flat] for c in found.costs])
+        batch = FIRST_BLOCKS
+        while len(doubts.flat):
+            promise = self._excess(start, doubts, kept)
+            doubts, promise = doubts.take(promise >= 0), promise[promise >= 0]
+            if len(promise) > batch:
+                doubts = doubts.take(np.argpartition(-promise, batch))
+            now, doubts = doubts.take(slice(batch)), doubts.take(slice(batch, None))
+            batch = BATCH_BLOCKS
+            if len(now.flat):
+                decided, ids, real = self.decide(self.tiling.coordinates(start, now.flat))
+                self._check_margin(decided, real, now.best)
+                kept.update(as_batch(decided, ids, real))
 
-    def _still_matters(self, start, flat: np.ndarray, best: np.ndarray, costs: list[np.ndarray], kept: Kept) -> np.ndarray:
+    def _excess(self, start: tuple[int, ...], doubts: Doubts, kept: Kept) -> np.ndarray:
         floors = []
         if kept.marginals is not None:
-            local = np.unravel_index(flat, self.tiling.tile)
+            local = np.unravel_index(doubts.flat, self.tiling.tile)
             slices = self._floor_slices(start, kept.marginals.floors())
             floors = [s[index] for s, index in zip(slices.values(), local, strict=True)]
         with np.errstate(divide="ignore"):
-            return passes(np, self.screen(kept), best, costs, floors)
+            return excess(np, self.screen(kept), doubts.best, doubts.costs, floors)
 
     def _check_margin(self, decided: Decided, real: np.ndarray, best: np.ndarray) -> None:
         exact = np.where(decided.feasible & real, decided.raw, -np.inf).max(axis=1)
@@ -284,9 +324,9 @@ def sweep(
 
 def run(engine: Engine, kept: Kept) -> Iterator[tuple[int, ...]]:
     """Settle every tile into ``kept``, one tile ahead on the device of the host; yields each tile's start when settled."""
-    engine.pilot(kept)
+    starts = engine.pilot(kept)
     waiting = None
-    for start in engine.tiling.starts():
+    for start in starts or engine.tiling.starts():
         floors = kept.marginals.floors() if kept.marginals is not None else []
         found = engine.find(start, engine.screen(kept), floors)
         holds = engine.census(start) if kept.counts is not None else None
@@ -303,3 +343,36 @@ def _settle(engine: Engine, kept: Kept, start: tuple[int, ...], found: Found, ho
         inside = engine.tiling.inside(engine.tiling.indices(start))
         kept.counts.update(math.prod(int(mask.sum()) for mask in inside), holds)
     return start
+
+
+def feasible_rows(engine: Engine, kept: Kept) -> Iterator[tuple[int, int, Rows]]:
+    """All feasible candidates in the order of their ids, tile by tile; ``kept`` takes them in as well.
+
+    The engine must have been made with ``in_order``. Each tile gives the range of ids it covers, [start, end), and its rows.
+    """
+    tiling, space = engine.tiling, engine.problem.space
+    everything = Screen(np.float32(engine.margin), np.float32(-np.inf))
+    waiting = None
+    for start in (*tiling.starts(), None):
+        found = None if start is None else engine.find(start, everything, [])
+        holds = engine.census(start) if start is not None and kept.counts is not None else None
+        if waiting is not None:
+            here, report, held = waiting
+            flat = np.flatnonzero(report.keep)
+            indices = tiling.indices(here)
+            first = [index.min() for index in tiling.clipped(indices)]
+            covered = math.prod(int(mask.sum()) for mask in tiling.inside(indices))
+            begin = int(space.ids(first))
+            yield begin, begin + covered, _rows(engine, kept, tiling.coordinates(here, flat))
+            if kept.counts is not None and held is not None:
+                kept.counts.update(covered, held)
+        waiting = (start, found, holds)
+
+
+def _rows(engine: Engine, kept: Kept, coordinates: list[np.ndarray]) -> Rows:
+    decided, ids, real = engine.decide(coordinates, batch=ROW_BLOCKS)
+    kept.update(as_batch(decided, ids, real))
+    digits, _ = engine.tiling.members(coordinates)
+    mask = decided.feasible & real
+    flat = Decided(*(leaf[mask] for leaf in decided[:-1]), tuple(c[mask] for c in decided.costs))
+    return Rows(ids[mask], [np.broadcast_to(d, mask.shape)[mask] for d in digits], flat)

@@ -1,0 +1,257 @@
+"""The commands. They parse, call and print; heavy imports wait until a command runs, so that --help is instant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DONE, FAILED, WRONG_INPUT, INFEASIBLE = 0, 1, 2, 3
+
+app = typer.Typer(
+    name="perflaw",
+    help="Pick the shape of a language model before training it.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+Law = Annotated[str | None, typer.Option(help="A law of `perflaw laws`, or your own as package.module:object.")]
+
+
+def main() -> None:
+    """Run a command; every expected failure is one line on stderr and an exit code."""
+    arguments = sys.argv[1:] or ["--help"]
+    try:
+        code = app(arguments, prog_name="perflaw", standalone_mode=False)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = fail("stopped", FAILED)
+    except BrokenPipeError:  # the reader of stdout went away
+        sys.stdout = None
+        code = FAILED
+    except MemoryError:
+        code = fail("out of memory", FAILED)
+    except Exception as error:
+        code = _expected(error)
+        if code is None:
+            raise
+    sys.exit(code or DONE)
+
+
+def _expected(error: Exception) -> int | None:
+    """The exit code of a failure that a user can understand, after saying it; None for a defect of the program."""
+    if hasattr(error, "format_message"):  # a mistake on the command line
+        return fail(error.format_message(), WRONG_INPUT)
+    if isinstance(error, ValueError):
+        return fail(str(error), WRONG_INPUT)
+    if isinstance(error, OSError) or type(error).__name__ == "StoreError":
+        return fail(str(error), FAILED)
+    return None
+
+
+def fail(message: str, code: int) -> int:
+    """Say in one line on stderr what went wrong."""
+    print(f"perflaw: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+@app.command()
+def predict(
+    layers: Annotated[str, typer.Option(help="num_hidden_layers")],
+    hidden: Annotated[str, typer.Option(help="hidden_size")],
+    tokens: Annotated[str, typer.Option(help="training_tokens, e.g. 15T")],
+    ffn: Annotated[str | None, typer.Option(help="intermediate_size")] = None,
+    heads: Annotated[str | None, typer.Option(help="num_attention_heads; hidden / head_dim if not given")] = None,
+    kv_heads: Annotated[str, typer.Option(help="num_key_value_heads")] = "8",
+    head_dim: Annotated[str, typer.Option(help="head_dim")] = "128",
+    vocab: Annotated[str, typer.Option(help="vocab_size")] = "150000",
+    tied: Annotated[bool, typer.Option("--tied", help="Input and output embeddings are one matrix.")] = False,
+    plain_ffn: Annotated[bool, typer.Option("--plain-ffn", help="Two FFN matrices, no gate.")] = False,
+    experts: Annotated[str, typer.Option(help="num_experts")] = "0",
+    experts_per_tok: Annotated[str, typer.Option(help="num_experts_per_tok")] = "0",
+    expert_ffn: Annotated[str, typer.Option(help="moe_intermediate_size")] = "0",
+    shared_ffn: Annotated[str, typer.Option(help="shared_expert_intermediate_size")] = "0",
+    dense_layers: Annotated[str, typer.Option(help="first_k_dense_replace")] = "0",
+    context: Annotated[str, typer.Option(help="context_length")] = "4096",
+    gamma: Annotated[float, typer.Option(help="Precision loss of the training infrastructure, >= 1.")] = 1.0,
+    law: Law = None,
+    as_json: Json = False,
+) -> None:
+    """Score one design: the law's score, exact counts, what limits it, the nearest real models."""
+    given = {
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "intermediate_size": ffn or "0",
+        "num_attention_heads": heads,
+        "training_tokens": tokens,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "vocab_size": vocab,
+        "num_experts": experts,
+        "num_experts_per_tok": experts_per_tok,
+        "moe_intermediate_size": expert_ffn,
+        "shared_expert_intermediate_size": shared_ffn,
+        "first_k_dense_replace": dense_layers,
+        "context_length": context,
+    }
+    from perflaw_jax import spec
+    from perflaw_jax.laws import find_law
+
+    fixed = {name: value for name, value in given.items() if value is not None}
+    fixed |= {"tie_word_embeddings": int(tied), "gated_ffn": int(not plain_ffn)}
+    chosen = law or ("performance-dense" if experts == "0" else "performance-moe")
+    checked = spec.parse_spec({"law": chosen, "fixed": fixed}, where="predict")
+    entry = find_law(chosen)
+    if gamma != 1.0:
+        entry = entry.with_settings({"gamma": gamma})
+    from perflaw_jax import predict as predicting
+
+    result = predicting.predict(checked.fixed, entry)
+    if as_json:
+        _print_json(result)
+    else:
+        _show_prediction(result)
+
+
+@app.command()
+def laws(as_json: Json = False) -> None:
+    """List the laws with their sources and the range that they hold for."""
+    from dataclasses import asdict
+
+    from perflaw_jax.laws import LAWS
+
+    entries = [asdict(entry) | {"law": entry.law._asdict()} for entry in LAWS.values()]
+    if as_json:
+        return _print_json([entry | {"coefficients": entry.pop("law")} for entry in entries])
+    for entry in entries:
+        print(f"{entry['name']}: {entry['metric']} ({entry['unit']}), {'more' if entry['higher_is_better'] else 'less'} is better")
+        if entry["note"]:
+            print(f"  NOTE: {entry['note']}")
+        print(f"  holds for: {entry['valid']}\n  source: {entry['source']}")
+        print("  coefficients: " + ", ".join(f"{k} {v:g}" for k, v in entry["law"].items()) + "\n")
+
+
+@app.command()
+def models(
+    models_file: Annotated[Path | None, typer.Option("--models", help="A table of the same columns in place of the shipped one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show real models against the Performance Law, with errors per year and kind."""
+    from perflaw_jax import datasets, display
+    from perflaw_jax.predict import score_models
+
+    scored = score_models(None if models_file is None else str(models_file))
+    errors = datasets.errors(scored)
+    if as_json:
+        columns = ["name", "released", "kind", "total_params", "tokens_t", "law", "mmlu", "predicted", "score_is_post_trained"]
+        rows = json.loads(scored[columns].to_json(orient="records"))
+        return _print_json({"models": rows, "errors": json.loads(errors.to_json(orient="records"))})
+    shown = scored[scored["mmlu"].notna() & scored["predicted"].notna()].sort_values("released", kind="stable")
+    display.table(
+        {
+            "model": list(shown["name"]),
+            "released": list(shown["released"].astype(str)),
+            "params": [display.short(v) for v in shown["total_params"]],
+            "tokens": [display.short(1e12 * v) for v in shown["tokens_t"]],
+            "reported": [f"{v:.1f}" for v in shown["mmlu"]],
+            "predicted": [f"{v:.1f}" for v in shown["predicted"]],
+            "error": [f"{v:+.1f}" for v in shown["predicted"] - shown["mmlu"]],
+        }
+    )
+    text = {name: [_cell(v) for v in errors[name]] for name in errors.columns}
+    display.table(text, title="MMLU points, predicted - reported (post-trained scores left out)")
+    print("Dense models by performance-dense as published, MoE models by performance-moe (a reconstruction); nothing refitted.")
+
+
+@app.command()
+def sweep(
+    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")],
+    out: Annotated[Path | None, typer.Option(help="Result directory; results/<name> if not given.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score every candidate of a grid under hard limits; write the best, the frontier and, if asked, all rows to Parquet."""
+    from perflaw_jax.spec import load_spec
+
+    spec = load_spec(spec_file, settings or ())
+    where = out or Path("results") / spec.name
+    from perflaw_jax import display, progress
+    from perflaw_jax.runner import run_sweep
+
+    with progress.shown(spec.name, spec.space().size) as tick:
+        outcome = run_sweep(spec, where, tick)
+    counts = outcome.counts
+    if as_json:
+        summary = {"candidates": counts.candidates, "feasible": counts.feasible, "cut_by_limit": counts.cut}
+        best = {name: _plain_list(values[:10]) for name, values in outcome.top.items()}
+        _print_json({"out": str(where), "seconds": outcome.seconds, "law": outcome.entry.name, "counts": summary, "best": best})
+    elif counts.feasible:
+        note = f" ({outcome.entry.note})" if outcome.entry.note else ""
+        title = f"{spec.name}: the best by {outcome.entry.name}{note}"
+        display.table(display.designs(outcome.top, 10, outcome.entry.metric), title=title)
+        print(f"{counts.feasible:,} of {counts.candidates:,} candidates are feasible; frontier of {outcome.frontier_points:,} points")
+        print(f"{outcome.seconds:.1f} s; results in {where}")
+    if not counts.feasible:
+        cut = ", ".join(f"{name} cuts {n:,}" for name, n in sorted(counts.cut.items(), key=lambda item: -item[1]) if n)
+        raise typer.Exit(fail(f"none of {counts.candidates:,} candidates satisfies the limits: {cut or 'no finite score'}", INFEASIBLE))
+
+
+@app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A result directory.")],
+    as_json: Json = False,
+) -> None:
+    """Check every file of a result directory against its manifest."""
+    from perflaw_jax.manifest import read_manifest
+    from perflaw_jax.manifest import verify as problems_of
+
+    problems = problems_of(directory)
+    if as_json:
+        _print_json({"directory": str(directory), "sound": not problems, "problems": problems})
+    else:
+        for problem in problems:
+            print(problem)
+    if problems:
+        raise typer.Exit(FAILED)
+    if not as_json:
+        shards = read_manifest(directory)["shards"]
+        print(f"{directory}: sound; {len(shards)} files, {sum(shard['rows'] for shard in shards):,} rows")
+
+
+def _show_prediction(result: dict[str, Any]) -> None:
+    from perflaw_jax import display
+
+    counts = result["counts"]
+    print(f"{result['metric']} {result['score']:.2f} by {result['law']}" + (f" ({result['note']})" if result["note"] else ""))
+    if result["limited_by"]:
+        print(f"limited by {result['limited_by']}")
+    parts = ", ".join(f"{name} {display.short(n)}" for name, n in result["parameters"].items() if n)
+    print(f"parameters {display.short(counts['total_params'])}, active {display.short(counts['active_params'])}: {parts}")
+    print(f"training {display.flops(counts['training_flops'])} FLOPs (exactly counted {display.flops(counts['exact_training_flops'])})")
+    print(f"inference {display.flops(counts['inference_flops_per_token'])} FLOPs per token")
+    memory = ("weights", "weight_bytes"), ("KV cache of one sequence", "kv_cache_bytes"), ("optimizer state", "optimizer_bytes")
+    print(", ".join(f"{name} {display.gibibytes(counts[key])}" for name, key in memory))
+    print("ratios: " + ", ".join(f"{name} {value:.4g}" for name, value in result["ratios"].items()))
+    near = (f"{m['name']} (distance {m['distance']:.2f}, reported {_cell(m['reported'])})" for m in result["nearest"])
+    print("nearest real models: " + "; ".join(near))
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _plain_list(values: Any) -> list[Any]:
+    return [None if v != v else v for v in values.tolist()]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))

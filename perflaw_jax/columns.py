@@ -1,0 +1,85 @@
+"""Result columns of exactly evaluated candidates: the Design fields from the grid's tables, the rest as decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from perflaw_jax.design import Design
+from perflaw_jax.kernel import Decided
+from perflaw_jax.sweep import Engine, Rows
+
+MOST_CODED_VALUES = 2**16  # more distinct values than this are written out
+
+Column = Any  # an array, (codes, values), one number for all rows, or None: what ``store`` takes
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Makes columns for one engine's candidates.
+
+    Attributes:
+        engine: whose candidates they are.
+        budget: training FLOPs that ``budget_used`` refers to, or None.
+        sign: -1 where the engine's scores are negated, because less is better by the law.
+    """
+
+    engine: Engine
+    budget: float | None
+    sign: int = 1
+
+    @cached_property
+    def _codes(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Field that an axis sets -> (code at every place of its table, distinct values)."""
+        coded = {}
+        for name, table in self.engine.problem.space.tables.items():
+            if table.dims:
+                values, codes = np.unique(table.values, return_inverse=True)
+                if len(values) <= MOST_CODED_VALUES:
+                    coded[name] = codes.reshape(table.values.shape).astype(np.int32), values
+        return coded
+
+    def compact(self, rows: Rows) -> dict[str, Column]:
+        """Id and score alone."""
+        return {"candidate_id": rows.ids, "score": self.sign * rows.decided.score}
+
+    def full(self, rows: Rows) -> dict[str, Column]:
+        """All columns of a result."""
+        d = rows.decided
+        return {
+            "candidate_id": rows.ids,
+            **{name: self._field(name, rows) for name in Design._fields},
+            "total_params": d.total_params,
+            "active_params": d.active_params,
+            "training_flops": d.training_flops,
+            "score": self.sign * d.score,
+            "budget_used": None if self.budget is None else d.training_flops / self.budget,
+        }
+
+    def costs(self, rows: Rows) -> dict[str, Column]:
+        """The frontier's minimised costs."""
+        return dict(zip(self.engine.problem.costs, rows.decided.costs, strict=True))
+
+    def of(self, ids: np.ndarray) -> Rows:
+        """Candidates by their ids, in that order, evaluated exactly."""
+        blocks, lane = self.engine.tiling.block_of(ids)
+        decided, _, _ = self.engine.decide(blocks)
+        pick = (np.arange(len(ids)), lane)
+        flat = Decided(*(leaf[pick] for leaf in decided[:-1]), tuple(c[pick] for c in decided.costs))
+        return Rows(ids, self.engine.problem.space.digits(ids), flat)
+
+    def _field(self, name: str, rows: Rows) -> Column:
+        table = self.engine.problem.space.tables.get(name)
+        if table is None:
+            return rows.decided.training_tokens if name == "training_tokens" else Design._field_defaults[name]
+        if not table.dims:
+            return float(table.values)
+        place = tuple(rows.digits[i] for i in table.dims)
+        if name in self._codes:
+            codes, values = self._codes[name]
+            return codes[place], values
+        return table.values[place]
+

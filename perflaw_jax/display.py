@@ -1,0 +1,91 @@
+"""How numbers and tables look in a terminal: 7.2B, 15T, 1.0e24."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SUFFIXES = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3))
+GIBI = 2**30
+
+
+def short(value: float | None) -> str:
+    """A count in three or four digits.
+
+    >>> short(7.24e9), short(15e12), short(128), short(None)
+    ('7.24B', '15T', '128', '-')
+    """
+    if value is None or value != value:
+        return "-"
+    for suffix, unit in SUFFIXES:
+        if abs(value) >= 0.9995 * unit:
+            return f"{value / unit:.3g}{suffix}" if abs(value) < 999.5 * unit else f"{value / unit:,.0f}{suffix}"
+    return f"{value:.4g}"
+
+
+def flops(value: float | None) -> str:
+    """FLOPs in powers of ten.
+
+    >>> flops(3.99e23)
+    '3.99e+23'
+    """
+    return "-" if value is None or value != value else f"{value:.3g}"
+
+
+def gibibytes(value: float) -> str:
+    """Bytes in GiB.
+
+    >>> gibibytes(2**30)
+    '1.0 GiB'
+    """
+    return f"{value / GIBI:,.1f} GiB"
+
+
+def table(columns: Mapping[str, Sequence[str]], title: str | None = None) -> None:
+    """Print a table of ready-made strings to stdout; names may wrap, numbers never do."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
+    for name, values in columns.items():
+        text = any(v[:1].isalpha() for v in values)
+        view.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        view.add_row(*row)
+    Console(highlight=False, soft_wrap=False).print(view)
+
+
+def designs(top: Mapping[str, Any], count: int, metric: str) -> dict[str, list[str]]:
+    """The first ``count`` designs as columns of strings: the fields that a reader compares, experts where there are any."""
+    experts = any(v > 0 for v in top["num_experts"][:count])
+    spec = {
+        "layers": ("num_hidden_layers", short),
+        "hidden": ("hidden_size", whole),
+        "FFN": ("intermediate_size", whole),
+        "experts": ("num_experts", whole),
+        "chosen": ("num_experts_per_tok", whole),
+        "expert FFN": ("moe_intermediate_size", whole),
+        "shared FFN": ("shared_expert_intermediate_size", whole),
+        "tokens": ("training_tokens", short),
+        "params": ("total_params", short),
+        "active": ("active_params", short),
+        "FLOPs": ("training_flops", flops),
+        "budget": ("budget_used", share),
+        metric: ("score", lambda v: f"{v:.2f}"),
+    }
+    only_moe = {"experts", "chosen", "expert FFN", "shared FFN", "active"}
+    shown = {name: c for name, c in spec.items() if experts or name not in only_moe}
+    if experts and not any(v > 0 for v in top["intermediate_size"][:count]):
+        del shown["FFN"]
+    return {name: [form(v) for v in top[field][:count]] for name, (field, form) in shown.items()}
+
+
+def whole(value: float) -> str:
+    """A size, digit by digit."""
+    return f"{value:.0f}"
+
+
+def share(value: float) -> str:
+    """A share in per cent."""
+    return "-" if value != value else f"{100 * value:.1f}%"

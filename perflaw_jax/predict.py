@@ -1,0 +1,106 @@
+"""One design, or the table of real models, against a law: exact counts, score, and how far the design is from what exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from perflaw_jax import accounting, datasets
+from perflaw_jax.accounting import quantity
+from perflaw_jax.design import COUNTS, RATIOS, Design
+from perflaw_jax.laws import LAWS, LawEntry
+from perflaw_jax.objective import make_design
+
+COMPARED = ("num_hidden_layers", "hidden_size", "ffn_width", "training_tokens")  # in what two models are near or far
+
+
+def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
+    """Everything said of one design.
+
+    Args:
+        fields: Design fields; ``num_attention_heads`` defaults to hidden_size / head_dim.
+        entry: the law.
+
+    Returns:
+        Plain Python values: "score", "raw_score", "counts", "ratios", "parameters" (by component), "limited_by" (words) and
+        "nearest" (the three nearest real models with their reported scores).
+    """
+    given = dict(fields)
+    given.setdefault("num_attention_heads", given["hidden_size"] / given.get("head_dim", Design._field_defaults["head_dim"]))
+    with jax.enable_x64(True):
+        design = make_design({name: np.float64(value) for name, value in given.items()})
+        raw = float(entry.law.raw(design))
+        result = {
+            "law": entry.name,
+            "metric": entry.metric,
+            "note": entry.note,
+            "design": {name: float(value) for name, value in zip(Design._fields, design, strict=True)},
+            "score": float(entry.law.clamp(raw)),
+            "raw_score": raw,
+            "counts": {name: float(quantity(name, design)) for name in COUNTS},
+            "ratios": {name: float(quantity(name, design)) for name in RATIOS},
+            "parameters": {name: float(value) for name, value in accounting.parameters(design)._asdict().items()},
+        }
+        result["limited_by"] = limited_by(design, entry, result)
+        result["nearest"] = nearest_models(design)
+    if not np.isfinite(raw):
+        raise ValueError(f"{entry.name} gives no finite score for this design; are FFN width and tokens positive?")
+    return result
+
+
+def limited_by(design: Design, entry: LawEntry, result: Mapping[str, Any]) -> str:
+    """What would raise the score most, in words."""
+    if not entry.name.startswith("performance-"):
+        return ""
+    tokens, size = float(design.training_tokens) / 1e12, result["counts"]["total_params"] / 1e9
+    if tokens > size:
+        return f"size: the law counts at most as many trillions of tokens as billions of parameters ({size:.2f}T of {tokens:.2f}T)"
+    z = (10 / float(accounting.ffn_width(design)) + 20 / float(design.hidden_size)) * float(entry.law.gamma)
+    best_depth = (entry.law.layers / (2 * (entry.law.layers + entry.law.hidden + entry.law.ffn + entry.law.tokens))) ** 0.5 / z
+    if float(design.num_hidden_layers) > best_depth:
+        return f"depth: beyond {best_depth:.0f} layers this width is unstable by the law, and more layers lower the score"
+    return f"tokens: more of them count up to {size:.3g}T at this size; more layers help up to {best_depth:.0f} at this width"
+
+
+def nearest_models(design: Design, count: int = 3) -> list[dict[str, Any]]:
+    """The real models nearest to a design: root mean square of the log ratios of layers, width, FFN width and tokens."""
+    models = datasets.load_models()
+    real = _designs(models)
+    keys = [np.log(_compare(real, name) / float(_compare(design, name))) for name in COMPARED]
+    distance = np.sqrt(np.mean(np.square(keys), axis=0))
+    distance[~np.isfinite(distance)] = np.inf
+    order = np.argsort(distance, kind="stable")[:count]
+    return [
+        {
+            "name": str(models["name"].iloc[i]),
+            "distance": float(distance[i]),
+            "reported": None if np.isnan(models["mmlu"].iloc[i]) else float(models["mmlu"].iloc[i]),
+        }
+        for i in order
+    ]
+
+
+def score_models(path: str | None = None) -> Any:
+    """The table of real models (pandas) with ``total_params``, ``law`` and ``predicted`` added; NaN where tokens are unknown."""
+    models = datasets.load_models(path)
+    moe = (models["kind"] == "moe").to_numpy()
+    with jax.enable_x64(True):
+        design = _designs(models)
+        scores = {name: np.asarray(LAWS[name].law.clamp(jax.vmap(LAWS[name].law.raw)(design))) for name in LAWS}
+        total = np.asarray(jax.vmap(accounting.total_params)(design))
+    predicted = np.where(moe, scores["performance-moe"], scores["performance-dense"])
+    predicted = np.where(np.isfinite(predicted) & np.isfinite(np.asarray(design.training_tokens)), predicted, np.nan)
+    return models.assign(total_params=total, law=np.where(moe, "performance-moe", "performance-dense"), predicted=predicted)
+
+
+def _designs(models: Any) -> Design:
+    design = make_design(datasets.model_fields(models))
+    return Design(*(np.broadcast_to(np.asarray(leaf, np.float64), len(models)) for leaf in design))
+
+
+def _compare(design: Design, name: str) -> Any:
+    with np.errstate(divide="ignore"):
+        return np.asarray(accounting.ffn_width(design) if name == "ffn_width" else getattr(design, name), np.float64)

@@ -1,0 +1,204 @@
+"""A spec carried out: the engine run over its grid, its results written to a directory."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from perflaw_jax import __version__
+from perflaw_jax.columns import Columns
+from perflaw_jax.laws import LawEntry, Negated, find_law
+from perflaw_jax.manifest import Shard, git_state
+from perflaw_jax.objective import Bound, as_limits, evaluate, make_design
+from perflaw_jax.reduce import Counts
+from perflaw_jax.space import Axis, Space
+from perflaw_jax.spec import SweepSpec
+from perflaw_jax.store import ResultDir
+from perflaw_jax.sweep import Engine, Kept, Problem, Rows, feasible_rows, sweep
+
+ROW_TILE = 2**20  # candidates per tile where rows are streamed
+PART_ROWS = 2**21  # rows gathered before a part is written
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep came to, for display: the same is in the result directory."""
+
+    directory: Path
+    entry: LawEntry
+    counts: Counts
+    top: dict[str, np.ndarray]
+    frontier_points: int
+    seconds: float
+
+
+Tick = Callable[[float, int, float], None]
+"""Progress: share done, candidates done, best score so far (NaN if none)."""
+
+
+def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates, best: None) -> Outcome:
+    """Sweep a spec's grid and write ``out``; ValueError for a spec that makes no sense, StoreError for a disk that fails.
+
+    Nothing is deleted or written before the law was traced on the grid.
+    """
+    began = time.perf_counter()
+    entry = find_law(spec.law).with_settings(spec.law_settings)
+    problem = make_problem(spec, entry)
+    check_traces(spec, problem)
+    directory = ResultDir.create(out, header(spec, entry))
+    try:
+        directory.begin()
+        engine = Engine(problem, **({} if spec.output.rows == "none" else {"in_order": True, "target": ROW_TILE}))
+        columns = Columns(engine, spec.budget, 1 if entry.higher_is_better else -1)
+        progress = _Progress(tick, problem.space.size, columns.sign)
+        if spec.output.rows == "none":
+            kept, shards = sweep(problem, top=spec.output.top, engine=engine, tick=progress.tile), []
+        else:
+            kept, shards = _stream(spec, engine, columns, directory, progress)
+        top = columns.full(columns.of(kept.top.finish().candidate_id))
+        shards += _write_kept(directory, columns, kept, top)
+        directory.write_manifest(_account(kept), shards)
+    except BaseException:
+        directory.discard_if_empty()
+        raise
+    points = 0 if kept.frontier is None else len(kept.frontier.finish().score)
+    counts = kept.counts or Counts()
+    return Outcome(out, entry, counts, _plain(top), points, time.perf_counter() - began)
+
+
+def make_problem(spec: SweepSpec, entry: LawEntry) -> Problem:
+    """The engine's view of a spec: more is better, and at least one axis."""
+    space = spec.space()
+    if not space.axes:
+        layers = Axis("num_hidden_layers", (space.fixed["num_hidden_layers"],))
+        space = Space((layers,), {k: v for k, v in space.fixed.items() if k != layers.field}, space.spend)
+    experts = space.tables.get("num_experts")
+    if experts is not None and (experts.values > 0).any() and not entry.experts:
+        raise ValueError(f"law: {entry.name} scores dense models only; drop num_experts or take a law for experts")
+    limits = as_limits(spec.limits)
+    law = entry.law
+    if not entry.higher_is_better:
+        law = Negated(law)
+        if "score" in limits:
+            low, high = limits["score"].min, limits["score"].max
+            limits["score"] = Bound(None if high is None else -high, None if low is None else -low)
+    return Problem(space, law, limits, spec.output.frontier)
+
+
+def check_traces(spec: SweepSpec, problem: Problem) -> None:
+    """Trace the law once on one design; whatever a user's law raises becomes one line."""
+    fields = {name: jax.ShapeDtypeStruct((), np.float32) for name in problem.space.tables}
+
+    def one(values: dict[str, Any]) -> Any:
+        return evaluate(make_design(values, problem.space.spend), problem.law, {})
+
+    try:
+        shape = jax.eval_shape(one, fields).raw.shape
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"law: {spec.law} cannot be traced on one design: {reason[0]}") from error
+    if shape != ():
+        raise ValueError(f"law: {spec.law} must return a scalar for one design, it returned shape {shape}")
+
+
+def header(spec: SweepSpec, entry: LawEntry) -> str:
+    """The part of the manifest that rides in every Parquet file: what was asked, by which law, with which software."""
+    leaves = getattr(entry.law, "_asdict", dict)()
+    packages = ("jax", "jaxlib", "numpy", "pyarrow")
+    return json.dumps(
+        {
+            "name": spec.name,
+            "spec": json.loads(spec.canonical()),
+            "spec_sha256": spec.sha256(),
+            "law": {
+                "name": entry.name,
+                "metric": entry.metric,
+                "source": entry.source,
+                "note": entry.note,
+                "higher_is_better": entry.higher_is_better,
+                "coefficients": {name: float(value) for name, value in leaves.items()},
+            },
+            "versions": {"perflaw_jax": __version__, "python": platform.python_version(), **{name: version(name) for name in packages}},
+            "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
+            "git": git_state(Path(__file__).parent),
+        }
+    )
+
+
+def _stream(spec: SweepSpec, engine: Engine, columns: Columns, directory: ResultDir, progress: _Progress) -> tuple[Kept, list[Shard]]:
+    kept = Kept.empty(engine.problem, top=spec.output.top, marginals=True, counts=True)
+    make = columns.full if spec.output.rows == "feasible" else columns.compact
+    with directory.rows(spec.output.rows, engine.problem.space.size) as writer:
+        begin, gathered, rows = 0, [], 0
+        for done, (_, end, some) in enumerate(feasible_rows(engine, kept), start=1):
+            gathered.append(some)
+            rows += len(some.ids)
+            if rows >= PART_ROWS or end == engine.problem.space.size:
+                writer.write(begin, end, make(_join(gathered)))
+                begin, gathered, rows = end, [], 0
+            progress.tile(done, kept, share=end / engine.problem.space.size)
+    return kept, writer.shards
+
+
+def _join(parts: list[Rows]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _write_kept(directory: ResultDir, columns: Columns, kept: Kept, top: dict[str, Any]) -> list[Shard]:
+    shards = [directory.write_top(top)]
+    if kept.frontier is not None:
+        rows = columns.of(kept.frontier.finish().candidate_id)
+        shards.append(directory.write_frontier({**columns.full(rows), **_extra_costs(columns, rows)}))
+    if kept.marginals is not None:
+        space, best = columns.engine.problem.space, kept.marginals.finish()
+        names = [axis.field for axis in space.axes for _ in axis.values]
+        values = np.concatenate([np.asarray(axis.values, float) for axis in space.axes])
+        score = np.concatenate([np.where(b.candidate_id >= 0, columns.sign * b.score, np.nan) for b in best])
+        ids = np.concatenate([b.candidate_id for b in best])
+        shards.append(directory.write_marginals(names, values, score, ids))
+    return shards
+
+
+def _extra_costs(columns: Columns, rows: Rows) -> dict[str, Any]:
+    usual = columns.full(rows)
+    return {name: cost for name, cost in columns.costs(rows).items() if name not in usual}
+
+
+def _account(kept: Kept) -> dict[str, Any]:
+    counts = kept.counts or Counts()
+    return {"counts": {"candidates": counts.candidates, "feasible": counts.feasible, "cut_by_limit": dict(sorted(counts.cut.items()))}}
+
+
+def _plain(columns: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Columns as plain arrays, for display."""
+    rows = len(columns["candidate_id"])
+    plain = {}
+    for name, column in columns.items():
+        if isinstance(column, tuple):
+            column = column[1][column[0]]
+        plain[name] = np.broadcast_to(np.nan if column is None else column, rows)
+    return plain
+
+
+class _Progress:
+    """Turns the engine's ticks into shares, candidates and best score."""
+
+    def __init__(self, tick: Tick, size: int, sign: int):
+        self._tick, self._size, self._sign = tick, size, sign
+
+    def tile(self, done: int, kept: Kept, share: float | None = None) -> None:
+        counted = kept.counts.candidates if kept.counts is not None else 0
+        best = kept.top.best.score[:1]
+        score = self._sign * float(best[0]) if len(best) else float("nan")
+        self._tick(counted / self._size if share is None else share, counted, score)
