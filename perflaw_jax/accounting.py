@@ -14,6 +14,9 @@ BYTES_PER_WEIGHT = 2  # bfloat16
 BYTES_PER_CACHED_NUMBER = 2  # bfloat16
 ADAM_BYTES_PER_PARAM = 12  # float32 master weight, first and second moment
 
+# what changes with training_tokens, and does so in proportion; "score" stands for the law
+DEPENDS_ON_TOKENS = frozenset({"training_tokens", "training_flops", "exact_training_flops", "tokens_per_param", "score"})
+
 
 class Parameters(NamedTuple):
     """Parameter count by component, summed over layers."""
@@ -27,6 +30,11 @@ class Parameters(NamedTuple):
     biases: Scalar  # where the design has them
 
 
+def real(design: Design) -> Design:
+    """The design with real numbers for leaves: products of whole numbers would overflow int32."""
+    return Design(*(1.0 * leaf for leaf in design))
+
+
 def parameters(design: Design) -> Parameters:
     """Named breakdown of the parameters (dense or MoE, GQA, gated or plain FFN, tied or untied embeddings).
 
@@ -34,7 +42,7 @@ def parameters(design: Design) -> Parameters:
     >>> int(parameters(llama).attention), int(parameters(llama).router)
     (1342177280, 0)
     """
-    design = Design(*(1.0 * leaf for leaf in design))  # products of whole numbers would overflow int32
+    design = real(design)
     n, h = design.num_hidden_layers, design.hidden_size
     dense, moe = dense_layers(design), n - dense_layers(design)
     query = design.num_attention_heads * design.head_dim
@@ -93,7 +101,7 @@ def exact_params(design: Design) -> Scalar:
 
 def training_flops(design: Design) -> Scalar:
     """Training FLOPs by the law's convention: ``6 x active_params x training_tokens``."""
-    return 6 * active_params(design) * design.training_tokens
+    return 6 * active_params(design) * real(design).training_tokens
 
 
 def exact_training_flops(design: Design) -> Scalar:
@@ -103,6 +111,7 @@ def exact_training_flops(design: Design) -> Scalar:
     cost ``4 x heads x head_dim x context_length`` FLOPs per layer and token forward, over the whole context as PaLM counts
     them (arXiv 2204.02311, appendix B); a causal kernel can skip half of that.
     """
+    design = real(design)
     head = design.vocab_size * design.hidden_size
     products = active_params(design) - parameters(design).embedding + head
     scores = 2 * design.num_hidden_layers * design.num_attention_heads * design.head_dim * design.context_length
@@ -121,6 +130,7 @@ def weight_bytes(design: Design) -> Scalar:
 
 def kv_cache_bytes(design: Design) -> Scalar:
     """Bytes of the key/value cache of one sequence of ``context_length`` tokens in bfloat16."""
+    design = real(design)
     per_token = 2 * design.num_hidden_layers * design.num_key_value_heads * design.head_dim
     return BYTES_PER_CACHED_NUMBER * per_token * design.context_length
 
@@ -148,7 +158,7 @@ def aspect_ratio(design: Design) -> Scalar:
 
 def tokens_per_param(design: Design) -> Scalar:
     """``training_tokens / total_params``."""
-    return design.training_tokens / total_params(design)
+    return real(design).training_tokens / total_params(design)
 
 
 def affordable_tokens(design: Design, flops: Scalar) -> Scalar:

@@ -131,7 +131,9 @@ def laws(as_json: Json = False) -> None:
     if as_json:
         return _print_json([entry | {"coefficients": entry.pop("law")} for entry in entries])
     for entry in entries:
-        print(f"{entry['name']}: {entry['metric']} ({entry['unit']}), {'more' if entry['higher_is_better'] else 'less'} is better")
+        print(
+            f"{entry['name']}: {entry['metric']} ({entry['unit']}), {'more' if entry['higher_is_better'] else 'less'} is better"
+        )
         if entry["note"]:
             print(f"  NOTE: {entry['note']}")
         print(f"  holds for: {entry['valid']}\n  source: {entry['source']}")
@@ -140,7 +142,9 @@ def laws(as_json: Json = False) -> None:
 
 @app.command()
 def models(
-    models_file: Annotated[Path | None, typer.Option("--models", help="A table of the same columns in place of the shipped one.")] = None,
+    models_file: Annotated[
+        Path | None, typer.Option("--models", help="A table of the same columns in place of the shipped one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show real models against the Performance Law, with errors per year and kind."""
@@ -174,7 +178,9 @@ def models(
 def sweep(
     spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")],
     out: Annotated[Path | None, typer.Option(help="Result directory; results/<name> if not given.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score every candidate of a grid under hard limits; write the best, the frontier and, if asked, all rows to Parquet."""
@@ -196,11 +202,15 @@ def sweep(
         note = f" ({outcome.entry.note})" if outcome.entry.note else ""
         title = f"{spec.name}: the best by {outcome.entry.name}{note}"
         display.table(display.designs(outcome.top, 10, outcome.entry.metric), title=title)
-        print(f"{counts.feasible:,} of {counts.candidates:,} candidates are feasible; frontier of {outcome.frontier_points:,} points")
+        print(
+            f"{counts.feasible:,} of {counts.candidates:,} candidates are feasible; frontier of {outcome.frontier_points:,} points"
+        )
         print(f"{outcome.seconds:.1f} s; results in {where}")
     if not counts.feasible:
         cut = ", ".join(f"{name} cuts {n:,}" for name, n in sorted(counts.cut.items(), key=lambda item: -item[1]) if n)
-        raise typer.Exit(fail(f"none of {counts.candidates:,} candidates satisfies the limits: {cut or 'no finite score'}", INFEASIBLE))
+        raise typer.Exit(
+            fail(f"none of {counts.candidates:,} candidates satisfies the limits: {cut or 'no finite score'}", INFEASIBLE)
+        )
 
 
 @app.command()
@@ -234,7 +244,9 @@ def _show_prediction(result: dict[str, Any]) -> None:
         print(f"limited by {result['limited_by']}")
     parts = ", ".join(f"{name} {display.short(n)}" for name, n in result["parameters"].items() if n)
     print(f"parameters {display.short(counts['total_params'])}, active {display.short(counts['active_params'])}: {parts}")
-    print(f"training {display.flops(counts['training_flops'])} FLOPs (exactly counted {display.flops(counts['exact_training_flops'])})")
+    print(
+        f"training {display.flops(counts['training_flops'])} FLOPs (exactly counted {display.flops(counts['exact_training_flops'])})"
+    )
     print(f"inference {display.flops(counts['inference_flops_per_token'])} FLOPs per token")
     memory = ("weights", "weight_bytes"), ("KV cache of one sequence", "kv_cache_bytes"), ("optimizer state", "optimizer_bytes")
     print(", ".join(f"{name} {display.gibibytes(counts[key])}" for name, key in memory))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from perflaw_jax.design import Design
+from perflaw_jax.engine import Engine, Rows
 from perflaw_jax.kernel import Decided
-from perflaw_jax.sweep import Engine, Rows
 
 MOST_CODED_VALUES = 2**16  # more distinct values than this are written out
 
@@ -82,4 +82,3 @@ class Columns:
             codes, values = self._codes[name]
             return codes[place], values
         return table.values[place]
-

@@ -57,7 +57,9 @@ def limited_by(design: Design, entry: LawEntry, result: Mapping[str, Any]) -> st
         return ""
     tokens, size = float(design.training_tokens) / 1e12, result["counts"]["total_params"] / 1e9
     if tokens > size:
-        return f"size: the law counts at most as many trillions of tokens as billions of parameters ({size:.2f}T of {tokens:.2f}T)"
+        return (
+            f"size: the law counts at most as many trillions of tokens as billions of parameters ({size:.2f}T of {tokens:.2f}T)"
+        )
     z = (10 / float(accounting.ffn_width(design)) + 20 / float(design.hidden_size)) * float(entry.law.gamma)
     best_depth = (entry.law.layers / (2 * (entry.law.layers + entry.law.hidden + entry.law.ffn + entry.law.tokens))) ** 0.5 / z
     if float(design.num_hidden_layers) > best_depth:

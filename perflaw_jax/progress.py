@@ -26,7 +26,12 @@ def _bar(name: str, size: int) -> Iterator[Callable[[float, int, float], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:3.0f}%"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, TextColumn("{task.fields[best]}"), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"{name} {size:.3g}", total=1.0, best="")
 

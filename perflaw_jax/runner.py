@@ -16,6 +16,7 @@ import numpy as np
 
 from perflaw_jax import __version__
 from perflaw_jax.columns import Columns
+from perflaw_jax.engine import Engine, Problem, Rows
 from perflaw_jax.laws import LawEntry, Negated, find_law
 from perflaw_jax.manifest import Shard, git_state
 from perflaw_jax.objective import Bound, as_limits, evaluate, make_design
@@ -23,7 +24,7 @@ from perflaw_jax.reduce import Counts
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
-from perflaw_jax.sweep import Engine, Kept, Problem, Rows, feasible_rows, sweep
+from perflaw_jax.sweep import Kept, feasible_rows, sweep
 
 ROW_TILE = 2**20  # candidates per tile where rows are streamed
 PART_ROWS = 2**21  # rows gathered before a part is written
@@ -127,14 +128,20 @@ def header(spec: SweepSpec, entry: LawEntry) -> str:
                 "higher_is_better": entry.higher_is_better,
                 "coefficients": {name: float(value) for name, value in leaves.items()},
             },
-            "versions": {"perflaw_jax": __version__, "python": platform.python_version(), **{name: version(name) for name in packages}},
+            "versions": {
+                "perflaw_jax": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in packages},
+            },
             "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
             "git": git_state(Path(__file__).parent),
         }
     )
 
 
-def _stream(spec: SweepSpec, engine: Engine, columns: Columns, directory: ResultDir, progress: _Progress) -> tuple[Kept, list[Shard]]:
+def _stream(
+    spec: SweepSpec, engine: Engine, columns: Columns, directory: ResultDir, progress: _Progress
+) -> tuple[Kept, list[Shard]]:
     kept = Kept.empty(engine.problem, top=spec.output.top, marginals=True, counts=True)
     make = columns.full if spec.output.rows == "feasible" else columns.compact
     with directory.rows(spec.output.rows, engine.problem.space.size) as writer:
@@ -177,7 +184,13 @@ def _extra_costs(columns: Columns, rows: Rows) -> dict[str, Any]:
 
 def _account(kept: Kept) -> dict[str, Any]:
     counts = kept.counts or Counts()
-    return {"counts": {"candidates": counts.candidates, "feasible": counts.feasible, "cut_by_limit": dict(sorted(counts.cut.items()))}}
+    return {
+        "counts": {
+            "candidates": counts.candidates,
+            "feasible": counts.feasible,
+            "cut_by_limit": dict(sorted(counts.cut.items())),
+        }
+    }
 
 
 def _plain(columns: dict[str, Any]) -> dict[str, np.ndarray]:

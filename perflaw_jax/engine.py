@@ -1,0 +1,146 @@
+"""The engine: one problem's programs compiled, tile values kept on the device, and exact evaluation of chosen blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from perflaw_jax import kernel
+from perflaw_jax.kernel import Decided, Found, Layout, Task
+from perflaw_jax.objective import Bound
+from perflaw_jax.reduce import Screen
+from perflaw_jax.space import Space
+from perflaw_jax.tiling import Tiling
+
+LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
+LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
+BATCHES = (64, 1024, 8192)  # blocks per call of the deciding program: a trace for each that is used
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is swept: a space, a law of which more is better, hard limits and the frontier's minimised costs."""
+
+    space: Space
+    law: Any
+    limits: Mapping[str, Bound] = field(default_factory=dict)
+    costs: tuple[str, ...] = ()
+
+
+class Rows(NamedTuple):
+    """Candidates with everything known of them: ids int64 [n], index along each axis [n], exact results [n]."""
+
+    ids: np.ndarray
+    digits: list[np.ndarray]
+    decided: Decided
+
+
+class Engine:
+    """The compiled programs of one problem and their exact counterparts on the host.
+
+    Args:
+        problem: what is swept.
+        target: candidates per tile.
+        in_order: keep the space's last axis innermost, so that tiles come in the order of the candidate ids.
+    """
+
+    def __init__(self, problem: Problem, *, target: int = 2**24, in_order: bool = False):
+        self.problem = problem
+        self.tiling = Tiling(problem.space, target, in_order=in_order)
+        inner = problem.space.axes[self.tiling.inner]
+        self.layout = Layout(
+            dims=self.tiling.dims,
+            depth=len(self.tiling.order),
+            lanes=self.tiling.lanes,
+            tokens_inner=self._only_tokens_inside() and bool(np.all(np.diff(inner.values) >= 0)),
+            costs=problem.costs,
+        )
+        options = kernel.CPU_OPTIONS if jax.default_backend() == "cpu" else None
+        self._find = jax.jit(partial(kernel.find, self.layout), compiler_options=options)
+        self._census = jax.jit(partial(kernel.census, self.layout), compiler_options=options)
+        self._decide = jax.jit(partial(kernel.decide, self.layout))
+        self._device_values: dict[tuple, Any] = {}
+        self._task = Task(problem.law, dict(problem.limits), problem.space.spend)
+        self.margin = LEAST_MARGIN
+
+    def _finding_task(self) -> Task:
+        """Limits loosened for float32: counts by ``LOOSENING``, the score by its measured error."""
+        limits = {name: bound.loosened(LOOSENING) for name, bound in self.problem.limits.items()}
+        if "score" in limits:
+            low, high, *_ = self.problem.limits["score"]
+            limits["score"] = Bound(
+                None if low is None else low - self.margin * (1 + abs(low)),
+                None if high is None else high + self.margin * (1 + abs(high)),
+            )
+        return Task(self.problem.law, limits, self.problem.space.spend)
+
+    def _only_tokens_inside(self) -> bool:
+        """Whether tokens, and no field that follows another's lead, differ between the candidates of a block."""
+        return [name for name in self.tiling.dims if self.tiling.has_lanes(name)] == ["training_tokens"]
+
+    # --- device programs -------------------------------------------------------------------------------------------
+
+    def find(self, start: tuple[int, ...], screen: Screen, floors: list[np.ndarray]) -> Found:
+        """Dispatch the float32 program on a tile (asynchronous)."""
+        fields = {name: self._tile_values(name, start, np.float32) for name in self.tiling.dims}
+        floor_slices = self.floor_slices(start, floors)
+        return self._find(fields, self._finding_task(), screen, floor_slices)
+
+    def census(self, start: tuple[int, ...]) -> dict[str, Any]:
+        """Dispatch the float64 counts of a tile (asynchronous): check -> how many candidates it holds for."""
+        with jax.enable_x64(True):
+            fields = {name: self._tile_values(name, start, np.float64) for name in self.tiling.dims}
+            inside = self.tiling.inside(self.tiling.indices(start))
+            inside[-1] = inside[-1].T  # lanes first
+            return self._census(fields, {f"inside{i}": mask for i, mask in enumerate(inside)}, self._task)
+
+    def decide(self, coordinates: list[np.ndarray], dtype: type = np.float64) -> tuple[Decided, np.ndarray, np.ndarray]:
+        """Evaluate blocks exactly.
+
+        Args:
+            coordinates: of the blocks, per axis of the nest, int64 [m].
+            dtype: float64, or float32 to measure the float32 error.
+
+        Returns:
+            Decided with numpy leaves [m, lanes], candidate ids [m, lanes], and which of them are real [m, lanes].
+        """
+        count = len(coordinates[0])
+        if not count:  # evaluate any block, return none
+            decided, ids, real = self.decide([np.zeros(1, np.int64)] * self.layout.depth, dtype)
+            return jax.tree.map(lambda leaf: leaf[:0], decided), ids[:0], real[:0]
+        digits, real = self.tiling.members(coordinates)
+        fields = {}
+        for name, table in self.problem.space.tables.items():
+            values = table.values[tuple(digits[i] for i in table.dims)]
+            fields[name] = values if self.tiling.has_lanes(name) else values[:, 0] if table.dims else values
+        parts = []
+        with jax.enable_x64(dtype == np.float64):
+            size = next((size for size in BATCHES if size >= count), BATCHES[-1])
+            for first in range(0, count, size):
+                rows = np.minimum(np.arange(first, first + size), count - 1)
+                some = {n: np.asarray(v[rows] if self.tiling.dims[n] else v, dtype) for n, v in fields.items()}
+                parts.append(self._decide(some, self._task, dtype(self.margin)))
+        decided = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
+        return decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real
+
+    def _tile_values(self, name: str, start: tuple[int, ...], dtype: type) -> Any:
+        """Values of a field inside a tile, kept on the device from one tile to the next while they stay the same."""
+        place = tuple(start[d] for d in self.tiling.dims[name])
+        key = (name, dtype)
+        if self._device_values.get(key, (None,))[0] != place:
+            self._device_values[key] = (place, jax.device_put(self.tiling.values(name, start).astype(dtype)))
+        return self._device_values[key][1]
+
+    def floor_slices(self, start: tuple[int, ...], floors: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Floors per axis of the space, cut to a tile: the least of a block's lanes on the innermost axis, float32."""
+        if not floors:
+            return {}
+        indices = self.tiling.clipped(self.tiling.indices(start))
+        slices = [floors[axis][index] for axis, index in zip(self.tiling.order, indices, strict=True)]
+        slices[-1] = slices[-1].min(axis=1)  # any lane may be improved
+        return {f"floor{i}": s.astype(np.float32) for i, s in enumerate(slices)}
