@@ -27,6 +27,7 @@ Law = Annotated[str | None, typer.Option(help="A law of `perflaw laws`, or your 
 def main() -> None:
     """Run a command; every expected failure is one line on stderr and an exit code."""
     arguments = sys.argv[1:] or ["--help"]
+    sys.path.append(str(Path.cwd()))  # where a user's own law lies
     try:
         code = app(arguments, prog_name="perflaw", standalone_mode=False)
     except typer.Exit as stop:
@@ -47,8 +48,9 @@ def main() -> None:
 
 def _expected(error: Exception) -> int | None:
     """The exit code of a failure that a user can understand, after saying it; None for a defect of the program."""
-    if hasattr(error, "format_message"):  # a mistake on the command line
-        return fail(error.format_message(), WRONG_INPUT)
+    told = getattr(error, "format_message", None)  # of a mistake on the command line
+    if told is not None:
+        return fail(told(), WRONG_INPUT)
     if isinstance(error, ValueError):
         return fail(str(error), WRONG_INPUT)
     if isinstance(error, OSError) or type(error).__name__ == "StoreError":
@@ -155,8 +157,8 @@ def models(
     errors = datasets.errors(scored)
     if as_json:
         columns = ["name", "released", "kind", "total_params", "tokens_t", "law", "mmlu", "predicted", "score_is_post_trained"]
-        rows = json.loads(scored[columns].to_json(orient="records"))
-        return _print_json({"models": rows, "errors": json.loads(errors.to_json(orient="records"))})
+        rows = json.loads(scored[columns].to_json(orient="records") or "")
+        return _print_json({"models": rows, "errors": json.loads(errors.to_json(orient="records") or "")})
     shown = scored[scored["mmlu"].notna() & scored["predicted"].notna()].sort_values("released", kind="stable")
     display.table(
         {
@@ -202,9 +204,8 @@ def sweep(
         note = f" ({outcome.entry.note})" if outcome.entry.note else ""
         title = f"{spec.name}: the best by {outcome.entry.name}{note}"
         display.table(display.designs(outcome.top, 10, outcome.entry.metric), title=title)
-        print(
-            f"{counts.feasible:,} of {counts.candidates:,} candidates are feasible; frontier of {outcome.frontier_points:,} points"
-        )
+        print(f"{counts.feasible:,} of {counts.candidates:,} candidates are feasible")
+        print(f"frontier of {outcome.frontier_points:,} points")
         print(f"{outcome.seconds:.1f} s; results in {where}")
     if not counts.feasible:
         cut = ", ".join(f"{name} cuts {n:,}" for name, n in sorted(counts.cut.items(), key=lambda item: -item[1]) if n)
@@ -244,9 +245,8 @@ def _show_prediction(result: dict[str, Any]) -> None:
         print(f"limited by {result['limited_by']}")
     parts = ", ".join(f"{name} {display.short(n)}" for name, n in result["parameters"].items() if n)
     print(f"parameters {display.short(counts['total_params'])}, active {display.short(counts['active_params'])}: {parts}")
-    print(
-        f"training {display.flops(counts['training_flops'])} FLOPs (exactly counted {display.flops(counts['exact_training_flops'])})"
-    )
+    exactly = display.flops(counts["exact_training_flops"])
+    print(f"training {display.flops(counts['training_flops'])} FLOPs (exactly counted {exactly})")
     print(f"inference {display.flops(counts['inference_flops_per_token'])} FLOPs per token")
     memory = ("weights", "weight_bytes"), ("KV cache of one sequence", "kv_cache_bytes"), ("optimizer state", "optimizer_bytes")
     print(", ".join(f"{name} {display.gibibytes(counts[key])}" for name, key in memory))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 
 from perflaw_jax.design import Design
 from perflaw_jax.engine import Engine, Rows
-from perflaw_jax.kernel import Decided
 
 MOST_CODED_VALUES = 2**16  # more distinct values than this are written out
 
@@ -55,7 +55,7 @@ class Columns:
             "total_params": d.total_params,
             "active_params": d.active_params,
             "training_flops": d.training_flops,
-            "score": self.sign * d.score,
+            "score": d.score if self.sign > 0 else -d.score,
             "budget_used": None if self.budget is None else d.training_flops / self.budget,
         }
 
@@ -68,7 +68,7 @@ class Columns:
         blocks, lane = self.engine.tiling.block_of(ids)
         decided, _, _ = self.engine.decide(blocks)
         pick = (np.arange(len(ids)), lane)
-        flat = Decided(*(leaf[pick] for leaf in decided[:-1]), tuple(c[pick] for c in decided.costs))
+        flat = jax.tree.map(lambda leaf: leaf[pick], decided)
         return Rows(ids, self.engine.problem.space.digits(ids), flat)
 
     def _field(self, name: str, rows: Rows) -> Column:

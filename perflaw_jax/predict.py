@@ -29,7 +29,8 @@ def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
         "nearest" (the three nearest real models with their reported scores).
     """
     given = dict(fields)
-    given.setdefault("num_attention_heads", given["hidden_size"] / given.get("head_dim", Design._field_defaults["head_dim"]))
+    head_dim = given.get("head_dim", float(Design._field_defaults["head_dim"]))
+    given.setdefault("num_attention_heads", given["hidden_size"] / head_dim)
     with jax.enable_x64(True):
         design = make_design({name: np.float64(value) for name, value in given.items()})
         raw = float(entry.law.raw(design))
@@ -86,7 +87,7 @@ def nearest_models(design: Design, count: int = 3) -> list[dict[str, Any]]:
 
 
 def score_models(path: str | None = None) -> Any:
-    """The table of real models (pandas) with ``total_params``, ``law`` and ``predicted`` added; NaN where tokens are unknown."""
+    """The table of real models (pandas) with ``total_params``, ``law`` and ``predicted`` added; NaN for unknown tokens."""
     models = datasets.load_models(path)
     moe = (models["kind"] == "moe").to_numpy()
     with jax.enable_x64(True):

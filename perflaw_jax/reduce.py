@@ -1,8 +1,8 @@
 """What a sweep keeps, as monoids over exactly evaluated candidates: top-k, marginals, counts. The frontier has its own file.
 
-Each reducer has ``empty`` (its constructor), ``update(batch)``, ``merge(other)`` and ``finish()``; chunks, devices and hosts may
-be combined in any order with the same result. Each also says what a block must reach to matter still (``Screen``), so that
-the device can pass over nearly everything.
+Each reducer starts empty and has ``update(batch)``, ``merge(other)`` and ``finish()``; tiles, devices and hosts may be combined
+in any order with the same result. Each also says what a block must reach to matter still (``Screen``), so that the device can
+pass over nearly everything.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Screen(NamedTuple):
     margin: Scalar
     floor: Scalar  # of the top-k: reaching it may still enter
     table: Scalar | None = None
-    offset: Scalar | None = None  # [costs], log2 of the first bucket's lower edge
-    resolution: Scalar | None = None  # buckets per octave
+    offset: Scalar = 0.0  # [costs], log2 of the first bucket's lower edge
+    resolution: Scalar = 0.0  # buckets per octave
 
 
 BUCKETS = {1: 8192, 2: 256}  # per cost
@@ -103,6 +103,8 @@ class TopK:
         """Take in candidates."""
         if len(self.best.score) == self.k:
             batch = batch.take(batch.score >= self.best.score[-1])
+        if len(batch.score) > self.k:
+            batch = batch.take(batch.score >= np.partition(batch.score, -self.k)[-self.k])
         if len(batch.score):
             ranked = Batch.join([self.best, batch]).ranked()
             once = np.diff(ranked.candidate_id, prepend=-1) != 0  # a candidate may be met twice, and is then next to itself
@@ -132,17 +134,29 @@ class Marginals:
     def __post_init__(self) -> None:
         """Start with no candidates."""
         self.best = [
-            Batch(np.full(n, -1), *(np.full(n, v) for v in (-np.inf, np.inf, np.inf, -np.inf, -np.inf)), np.empty((n, 0)))
+            Batch(
+                candidate_id=np.full(n, -1),
+                score=np.full(n, -np.inf),
+                training_flops=np.full(n, np.inf),
+                total_params=np.full(n, np.inf),
+                low=np.full(n, -np.inf),
+                high=np.full(n, -np.inf),
+                costs=np.empty((n, 0)),
+            )
             for n in self.space.shape
         ]
 
     def update(self, batch: Batch) -> Marginals:
         """Take in candidates."""
-        if len(batch.score):
-            batch = batch._replace(costs=np.empty((len(batch.score), 0))).ranked()
-            for axis, digit in enumerate(self.space.digits(batch.candidate_id)):
-                values, first = np.unique(digit, return_index=True)  # first in the order of merit
-                self._challenge(axis, values, batch.take(first))
+        batch = batch._replace(costs=np.empty((len(batch.score), 0)))
+        for axis, digit in enumerate(self.space.digits(batch.candidate_id)):
+            best = self.best[axis].score.copy()
+            np.maximum.at(best, digit, batch.score)
+            hopeful = np.flatnonzero(batch.score >= best[digit])
+            if len(hopeful):
+                ranked = batch.take(hopeful).ranked()
+                values, first = np.unique(self.space.digit(ranked.candidate_id, axis), return_index=True)
+                self._challenge(axis, values, ranked.take(first))  # the first in the order of merit
         return self
 
     def merge(self, other: Marginals) -> Marginals:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -26,8 +26,8 @@ from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
 from perflaw_jax.sweep import Kept, feasible_rows, sweep
 
-ROW_TILE = 2**20  # candidates per tile where rows are streamed
-PART_ROWS = 2**21  # rows gathered before a part is written
+ROW_TILE = 2**21  # candidates per tile where rows are streamed
+PART_ROWS = 2**20  # rows gathered before a part is written
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,14 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates,
     directory = ResultDir.create(out, header(spec, entry))
     try:
         directory.begin()
-        engine = Engine(problem, **({} if spec.output.rows == "none" else {"in_order": True, "target": ROW_TILE}))
+        rows = spec.output.rows
+        engine = Engine(problem) if rows == "none" else Engine(problem, in_order=True, target=ROW_TILE)
         columns = Columns(engine, spec.budget, 1 if entry.higher_is_better else -1)
         progress = _Progress(tick, problem.space.size, columns.sign)
-        if spec.output.rows == "none":
+        if rows == "none":
             kept, shards = sweep(problem, top=spec.output.top, engine=engine, tick=progress.tile), []
         else:
-            kept, shards = _stream(spec, engine, columns, directory, progress)
+            kept, shards = _stream(rows, spec.output.top, columns, directory, progress)
         top = columns.full(columns.of(kept.top.finish().candidate_id))
         shards += _write_kept(directory, columns, kept, top)
         directory.write_manifest(_account(kept), shards)
@@ -140,19 +141,22 @@ def header(spec: SweepSpec, entry: LawEntry) -> str:
 
 
 def _stream(
-    spec: SweepSpec, engine: Engine, columns: Columns, directory: ResultDir, progress: _Progress
+    kind: Literal["feasible", "compact"], top: int, columns: Columns, directory: ResultDir, progress: _Progress
 ) -> tuple[Kept, list[Shard]]:
-    kept = Kept.empty(engine.problem, top=spec.output.top, marginals=True, counts=True)
-    make = columns.full if spec.output.rows == "feasible" else columns.compact
-    with directory.rows(spec.output.rows, engine.problem.space.size) as writer:
+    """Write every feasible row while the device works on the next tile."""
+    engine = columns.engine
+    size = engine.problem.space.size
+    kept = Kept.empty(engine.problem, top=top, marginals=True, counts=True)
+    make = columns.full if kind == "feasible" else columns.compact
+    with directory.rows(kind, size) as writer:
         begin, gathered, rows = 0, [], 0
         for done, (_, end, some) in enumerate(feasible_rows(engine, kept), start=1):
             gathered.append(some)
             rows += len(some.ids)
-            if rows >= PART_ROWS or end == engine.problem.space.size:
+            if rows >= PART_ROWS or end == size:
                 writer.write(begin, end, make(_join(gathered)))
                 begin, gathered, rows = end, [], 0
-            progress.tile(done, kept, share=end / engine.problem.space.size)
+            progress.tile(done, kept, share=end / size)
     return kept, writer.shards
 
 

@@ -81,7 +81,7 @@ class Space:
                     tables[name] = _combine(table("hidden_size"), table("head_dim"), np.divide)
                 else:
                     default = Design._field_defaults.get(name, 0)
-                    tables[name] = Table((), np.float64(self.fixed.get(name, default)))
+                    tables[name] = Table((), np.asarray(self.fixed.get(name, default), np.float64))
             return tables[name]
 
         for name in (*axes, *self.fixed, "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads"):
@@ -98,6 +98,13 @@ class Space:
             rest, digit = np.divmod(rest, n)
             digits.append(digit)
         return digits[::-1]
+
+    def digit(self, ids, axis: int) -> np.ndarray:
+        """Candidate ids (int64 [n]) -> index along one axis (int64 [n])."""
+        below = np.int64(1)
+        for n in self.shape[axis + 1 :]:
+            below *= np.int64(n)
+        return np.asarray(ids, np.int64) // below % self.shape[axis]
 
     def ids(self, digits) -> np.ndarray:
         """Indices along each axis (broadcast together) -> candidate ids, int64."""

@@ -136,7 +136,7 @@ class ResultDir:
         rows = _count(columns, schema)
 
         def write(temporary: Path) -> Shard:
-            with pq.ParquetWriter(temporary, schema, **_encodings(schema, columns), **options) as writer:
+            with pq.ParquetWriter(temporary, schema, **encodings(schema, columns), **options) as writer:
                 writer.add_key_value_metadata({HEADER_KEY: self.header})
                 for start in range(0, rows, ROW_GROUP):  # built by row group: what is encoded next is still in the cache
                     writer.write_table(_table(columns, schema, start, min(start + ROW_GROUP, rows)), ROW_GROUP)
@@ -247,7 +247,7 @@ def _exact(field: pa.Field, values: np.ndarray) -> pa.Array:
     return pa.array(values, mask=missing).cast(field.type)
 
 
-def _encodings(schema: pa.Schema, columns: Mapping[str, Column]) -> dict[str, Any]:
+def encodings(schema: pa.Schema, columns: Mapping[str, Column]) -> dict[str, Any]:
     """Options of ``pq.write_table``: dictionaries for what repeats, split bytes for computed numbers, deltas for ids."""
     computed = [field.name for field in schema if pa.types.is_floating(field.type)]
     if "training_tokens" in computed and not isinstance(columns["training_tokens"], np.ndarray):

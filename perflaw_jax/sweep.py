@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from perflaw_jax.engine import BATCHES, Engine, Problem, Rows
@@ -54,11 +55,10 @@ class Kept:
 
     def merge(self, other: Kept) -> Kept:
         """Take in what another sweep of the same problem kept."""
-        for mine, theirs in ((self.top, other.top), (self.frontier, other.frontier), (self.marginals, other.marginals)):
-            if mine is not None:
+        for name in ("top", "frontier", "marginals", "counts"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine is not None and theirs is not None:
                 mine.merge(theirs)
-        if self.counts is not None and other.counts is not None:
-            self.counts.merge(other.counts)
         return self
 
 
@@ -224,8 +224,7 @@ def run(engine: Engine, kept: Kept) -> Iterator[tuple[int, ...]]:
 def _settle(engine: Engine, kept: Kept, start: tuple[int, ...], found: Found, holds: dict[str, Any] | None) -> tuple[int, ...]:
     settle(engine, start, found, kept)
     if kept.counts is not None and holds is not None:
-        inside = engine.tiling.inside(engine.tiling.indices(start))
-        kept.counts.update(math.prod(int(mask.sum()) for mask in inside), holds)
+        kept.counts.update(engine.tiling.covered(start), holds)
     return start
 
 
@@ -234,29 +233,32 @@ def feasible_rows(engine: Engine, kept: Kept) -> Iterator[tuple[int, int, Rows]]
 
     The engine must have been made with ``in_order``. Each tile gives the range of ids it covers, [start, end), and its rows.
     """
-    tiling, space = engine.tiling, engine.problem.space
     everything = Screen(np.float32(engine.margin), np.float32(-np.inf))
     waiting = None
-    for start in (*tiling.starts(), None):
-        found = None if start is None else engine.find(start, everything, [])
-        holds = engine.census(start) if start is not None and kept.counts is not None else None
+    for start in engine.tiling.starts():
+        found = engine.find(start, everything, [])
+        holds = engine.census(start) if kept.counts is not None else None
         if waiting is not None:
-            here, report, held = waiting
-            flat = np.flatnonzero(report.keep)
-            indices = tiling.indices(here)
-            first = [index.min() for index in tiling.clipped(indices)]
-            covered = math.prod(int(mask.sum()) for mask in tiling.inside(indices))
-            begin = int(space.ids(first))
-            yield begin, begin + covered, _rows(engine, kept, tiling.coordinates(here, flat))
-            if kept.counts is not None and held is not None:
-                kept.counts.update(covered, held)
+            yield _rows(engine, kept, *waiting)
         waiting = (start, found, holds)
+    if waiting is not None:
+        yield _rows(engine, kept, *waiting)
 
 
-def _rows(engine: Engine, kept: Kept, coordinates: list[np.ndarray]) -> Rows:
+def _rows(
+    engine: Engine, kept: Kept, start: tuple[int, ...], found: Found, holds: dict[str, Any] | None
+) -> tuple[int, int, Rows]:
+    tiling, space = engine.tiling, engine.problem.space
+    coordinates = tiling.coordinates(start, np.flatnonzero(found.keep))
     decided, ids, real = engine.decide(coordinates)
     kept.update(as_batch(decided, ids, real))
-    digits, _ = engine.tiling.members(coordinates)
+    digits, _ = tiling.members(coordinates)
     mask = decided.feasible & real
-    flat = Decided(*(leaf[mask] for leaf in decided[:-1]), tuple(c[mask] for c in decided.costs))
-    return Rows(ids[mask], [np.broadcast_to(d, mask.shape)[mask] for d in digits], flat)
+    wanted = decided._replace(feasible=None, raw=None, low=None, high=None)  # these are no columns of a result
+    results = jax.tree.map(lambda leaf: leaf[mask], wanted)
+    rows = Rows(ids[mask], [np.broadcast_to(d, mask.shape)[mask] for d in digits], results)
+    covered = tiling.covered(start)
+    if kept.counts is not None and holds is not None:
+        kept.counts.update(covered, holds)
+    first = int(space.ids([index.flat[0] for index in tiling.indices(start)]))
+    return first, first + covered, rows

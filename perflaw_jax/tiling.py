@@ -8,6 +8,7 @@ device reports what it found.
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,7 +84,7 @@ class Tiling:
         return itertools.product(*(range(0, g * t, t) for g, t in zip(self.grid, self.tile, strict=True)))
 
     def indices(self, start: tuple[int, ...]) -> list[np.ndarray]:
-        """Per axis of the nest, the indices inside the tile: int64 [t], of the inner axis [blocks, lanes]; the grid may end before."""
+        """Per axis of the nest, the indices inside the tile: int64 [t], of the inner axis [blocks, lanes], even if outside."""
         lanes = np.arange(self.lanes)
         outer = [np.arange(s, s + t) for s, t in zip(start, self.tile, strict=True)]
         return [*outer[:-1], outer[-1][:, None] * self.lanes + lanes]
@@ -91,6 +92,10 @@ class Tiling:
     def inside(self, indices: list[np.ndarray]) -> list[np.ndarray]:
         """Like ``indices``: which of them lie inside the grid."""
         return [index < self.space.shape[axis] for index, axis in zip(indices, self.order, strict=True)]
+
+    def covered(self, start: tuple[int, ...]) -> int:
+        """Number of candidates in a tile."""
+        return math.prod(int(mask.sum()) for mask in self.inside(self.indices(start)))
 
     def clipped(self, indices: list[np.ndarray]) -> list[np.ndarray]:
         """``indices`` with the last index of an axis repeated where they leave the grid."""
@@ -124,7 +129,7 @@ class Tiling:
         return [s + local for s, local in zip(start, np.unravel_index(flat, self.tile), strict=True)]
 
     def members(self, coordinates: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Blocks [m] -> index along each axis OF THE SPACE, [m, 1] or of the inner axis [m, lanes]; which are real, [m, lanes]."""
+        """Blocks [m] -> index along each axis of the SPACE, [m, 1] or [m, lanes] on the inner one; which are real [m, lanes]."""
         indices = [c[:, None] for c in coordinates]
         indices[-1] = indices[-1] * self.lanes + np.arange(self.lanes)
         real = np.ones((len(indices[-1]), self.lanes), bool)

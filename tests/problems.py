@@ -1,4 +1,4 @@
-"""Random small problems for hypothesis: grids of two to six axes, dense or MoE, under limits that cut through the candidates."""
+"""Random small problems for hypothesis: grids of two to six axes, dense or MoE, under limits that cut through them."""
 
 import numpy as np
 from brute import evaluate_all
@@ -36,7 +36,10 @@ RELATIONS = {  # field -> (relation, base, multiplied or added values, multiple_
         ("ratio", "hidden_size", (0.5, 1.0 / 3, 4.0), None),
         ("offset", "hidden_size", (0.0, 1024.0, 4096.0), None),
     ],
-    "moe_intermediate_size": [("ratio", "intermediate_size", (0.25, 0.3, 1.0), 128), ("ratio", "hidden_size", (0.5, 1.5), None)],
+    "moe_intermediate_size": [
+        ("ratio", "intermediate_size", (0.25, 0.3, 1.0), 128),
+        ("ratio", "hidden_size", (0.5, 1.5), None),
+    ],
     "shared_expert_intermediate_size": [("ratio", "moe_intermediate_size", (1.0, 2.0, 1.25), None)],
     "training_tokens": [("ratio", "hidden_size", (1e7, 1e8, 3e9), None)],
     "context_length": [("offset", "hidden_size", (0.0, 4096.0), 1024)],
@@ -70,7 +73,12 @@ def axes(draw, fields, room):
             relation, base, values, multiple = draw(st.sampled_from(known))
             values = draw(st.lists(st.sampled_from(values), min_size=1, max_size=min(5, longest)))
         else:
-            relation, base, values, multiple = None, None, draw(axis_values(field, longest)), draw(st.sampled_from([None, None, 64]))
+            relation, base, values, multiple = (
+                None,
+                None,
+                draw(axis_values(field, longest)),
+                draw(st.sampled_from([None, None, 64])),
+            )
             multiple = multiple if RANGES[field][2] % 64 == 0 else None
         made.append(Axis(field, tuple(map(float, values)), relation, base, multiple))
         room //= len(values)

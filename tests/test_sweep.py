@@ -13,15 +13,19 @@ from hypothesis import strategies as st
 from problems import problems
 
 from perflaw_jax import sweep as module
+from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Task
-from perflaw_jax.laws import FunctionLaw, Negated, PerformanceDense
+from perflaw_jax.laws import FunctionLaw, Negated, PerformanceDense, PerformanceMoE
 from perflaw_jax.objective import Bound
 from perflaw_jax.reduce import Batch, Counts, Marginals, TopK
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.frontier import Frontier
 from perflaw_jax.sweep import Engine, Kept, Problem, run, sweep
 
-few = settings(max_examples=12, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+few = settings(
+    max_examples=12,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 def check(problem, *, top=20, target=1024, pilot=8):
@@ -48,6 +52,242 @@ def same(kept, brute, top):
 
 
 @few
-@given(problem=problems(), top=st.integers(1, 50), target=st.sampled_from([64, 300, 1000, 4096]), pilot=st.sampled_from([1, 16, 2048]))
+@given(
+    problem=problems(),
+    top=st.integers(1, 50),
+    target=st.sampled_from([64, 300, 1000, 4096]),
+    pilot=st.sampled_from([1, 16]),
+)
 def test_sweep_is_the_brute_force(problem, top, target, pilot):
     check(problem, top=top, target=target, pilot=pilot)
+
+
+# --- fixed tricky cases ------------------------------------------------------------------------------------------------
+
+LAYERS = Axis("num_hidden_layers", tuple(map(float, range(4, 100, 4))))
+HIDDEN = Axis("hidden_size", tuple(map(float, range(1024, 9216, 1024))))
+FFN = Axis("intermediate_size", (1.5, 2.0, 3.5), "ratio", "hidden_size", 256)
+TOKENS = Axis("training_tokens", tuple(np.geomspace(1e11, 3e13, 21)))
+SPACE = Space((LAYERS, HIDDEN, FFN, TOKENS))
+DENSE = PerformanceDense()
+
+
+def test_more_tokens_than_parameters_are_exact_ties():
+    plenty = Axis("training_tokens", tuple(np.linspace(3e14, 1e14, 11)))
+    check(Problem(Space((plenty, LAYERS, HIDDEN), {"intermediate_size": 8192.0}), DENSE, costs=("training_flops",)))
+
+
+def test_everything_at_the_floor_of_the_score_ties():
+    tiny = Space(
+        (Axis("hidden_size", (256.0, 128.0, 256.0)), Axis("num_hidden_layers", tuple(map(float, range(90, 128)))), TOKENS)
+    )
+    problem = Problem(Space(tiny.axes, {"intermediate_size": 512.0}), DENSE, costs=("training_flops", "total_params"))
+    _, brute = check(problem, top=700)
+    assert set(brute.evaluation.score) == {25.0}
+
+
+def test_nothing_is_feasible():
+    kept, brute = check(Problem(SPACE, DENSE, {"total_params": Bound(max=1e6)}, ("training_flops",)))
+    assert not brute.feasible.any() and not len(kept.top.finish().score)
+
+
+def test_one_candidate():
+    space = Space(
+        (Axis("hidden_size", (4096.0,)),), {"num_hidden_layers": 32.0, "intermediate_size": 11008.0, "training_tokens": 2e12}
+    )
+    check(Problem(space, DENSE, costs=("total_params",)))
+
+
+def test_axes_that_the_law_hardly_sees():
+    heads, vocabulary = Axis("num_key_value_heads", (8.0, 1.0, 8.0, 64.0)), Axis("vocab_size", (32000.0, 256000.0, 32000.0))
+    few_tokens = Axis("training_tokens", (1e9, 2e9))  # never capped: the size is then of no use
+    for order in ([heads, LAYERS, vocabulary, few_tokens], [few_tokens, LAYERS, heads, vocabulary]):
+        check(
+            Problem(Space(tuple(order), {"hidden_size": 4096.0, "intermediate_size": 8192.0}), DENSE, costs=("kv_cache_bytes",))
+        )
+
+
+def test_a_law_of_which_less_is_better():
+    limits = {"total_params": Bound(min=5e9), "score": Bound(max=-30.0)}
+    check(Problem(SPACE, Negated(DENSE), limits, ("training_flops",)))
+
+
+def test_ratios_are_exact_where_a_limit_lies_on_a_candidate():
+    vocabulary = Axis("vocab_size", tuple(11000.0 + 1500 * i for i in range(18)))
+    tokens = Axis("training_tokens", (12.49e12, 705e9, 129e9))
+    fixed = {"num_hidden_layers": 23.0, "hidden_size": 896.0, "intermediate_size": 2304.0, "tie_word_embeddings": 1.0}
+    context = Axis("context_length", (4096.0, 8192.0, 16384.0, 32768.0))
+    problem = Problem(Space((tokens, vocabulary, context), fixed), DENSE)
+    ratio = Brute(problem).quantities["tokens_per_param"]
+    check(Problem(problem.space, DENSE, {"tokens_per_param": Bound(ratio.min(), np.sort(ratio)[120])}, ("tokens_per_param",)))
+    check(Problem(problem.space, DENSE, {"tokens_per_param": Bound(np.sort(ratio)[40], ratio.max())}, ("tokens_per_param",)))
+
+
+def test_active_parameters_are_whole_numbers():
+    experts, chosen = (
+        Axis("num_experts", (6.0, 10.0, 49.0, 98.0, 160.0)),
+        Axis("num_experts_per_tok", (1.0, 2.0, 3.0, 5.0, 6.0)),
+    )
+    width = Axis("moe_intermediate_size", (1536.0, 1408.0, 896.0))
+    fixed = {"num_hidden_layers": 61.0, "hidden_size": 7168.0, "intermediate_size": 18432.0, "training_tokens": 14.8e12}
+    check(Problem(Space((experts, width, chosen), fixed), PerformanceMoE(), {"active_params": Bound(multiple_of=1.0)}))
+
+
+def noisy(design):
+    """A score with a float32 error of some 1e-3, from a difference of large numbers."""
+    big = 1e4 * jnp.log(design.hidden_size * design.num_hidden_layers)
+    return 1e-2 * ((big + jnp.log(design.training_tokens)) - big) + 1e-3 * jnp.sin(design.num_hidden_layers)
+
+
+def gaps(design):
+    """NaN for depths of 40 to 60, -inf at a hidden size of 2048, and otherwise smooth."""
+    n = design.num_hidden_layers
+    return jnp.sqrt(abs(n - 50.0) - 10.0) + jnp.log(abs(design.hidden_size - 2048.0)) + jnp.log(design.training_tokens)
+
+
+def infinite(design):
+    """+inf at a hidden size of 4096."""
+    return design.num_hidden_layers + 1.0 / abs(design.hidden_size - 4096.0) + 1e-3 * jnp.log(design.training_tokens)
+
+
+def overflowing(design):
+    """Finite in float64, but beyond the range of float32 for the bigger half of the designs: the best of them."""
+    return jnp.log((100.0 * design.training_tokens * design.hidden_size * design.num_hidden_layers) ** 2)
+
+
+def undefined(design):
+    """ln(tokens), but NaN in float32 beyond 7e12 tokens: infinity divided by infinity."""
+    tokens = 1.0 * design.training_tokens
+    return jnp.log(tokens**4 / tokens**3 + design.num_hidden_layers)
+
+
+def stepped(design):
+    """Whole points."""
+    return jnp.floor(DENSE.raw(design))
+
+
+@pytest.mark.parametrize("function", [noisy, gaps, infinite, overflowing, undefined, stepped])
+def test_a_law_of_the_users(function):
+    check(Problem(SPACE, FunctionLaw(function), {"score": Bound(min=3.0)}, ("training_flops",)), pilot=2)
+
+
+def test_a_budget_that_buys_less_than_one_token():
+    layers, hidden = (
+        Axis("num_hidden_layers", tuple(map(float, range(1, 40)))),
+        Axis("hidden_size", tuple(map(float, range(128, 5248, 128)))),
+    )
+    spend = 1e10  # 6 FLOPs per parameter: small models get a few tokens, big ones not one
+    law = FunctionLaw(lambda design: design.num_hidden_layers + jnp.log(design.training_tokens))
+    space = Space((layers, hidden), {"intermediate_size": 256.0}, spend)
+    check(Problem(space, law, {"training_flops": Bound(max=spend)}, ("training_flops",)))
+
+
+@pytest.mark.parametrize("costs", [("context_length",), ("context_length", "kv_cache_bytes")])
+def test_costs_far_below_the_first_known_are_found(costs):
+    """A pilot of infeasible corners; tiles then meet ever cheaper candidates, down by 40 octaves."""
+    context = Axis("context_length", tuple(2.0**i for i in range(40, -1, -1)))
+    vocabulary = Axis("vocab_size", tuple(1000.0 * i for i in range(1, 18)))
+    law = FunctionLaw(lambda design: jnp.log(design.context_length) - abs(design.vocab_size - 9000.0))
+    fixed = {"num_hidden_layers": 24.0, "hidden_size": 1024.0, "intermediate_size": 4096.0, "training_tokens": 1e12}
+    problem = Problem(Space((context, vocabulary), fixed), law, {"score": Bound(min=-0.5)}, costs)
+    with patch.object(module, "PILOT_BLOCKS", 1):
+        kept = sweep(problem, top=1, marginals=False, engine=Engine(problem, target=32))
+    assert np.sort(kept.frontier.finish().candidate_id).tolist() == Brute(problem).frontier().tolist()
+
+
+# --- merging -----------------------------------------------------------------------------------------------------------
+
+
+def test_halves_of_the_tiles_merge_to_the_whole_in_either_order():
+    problem = Problem(SPACE, DENSE, {"training_flops": Bound(max=3e24)}, ("training_flops", "weight_bytes"))
+    engine, brute = Engine(problem, target=300), Brute(problem)
+    module.pilot(engine, Kept.empty(problem, top=20, marginals=False, counts=False))  # for the margin
+    halves = [Kept.empty(problem, top=20, marginals=True, counts=True) for _ in range(2)]
+    for i, start in enumerate(engine.tiling.starts()):
+        kept = halves[i % 2]
+        found = engine.find(start, module.screen(engine, kept), kept.marginals.floors())
+        module._settle(engine, kept, start, found, engine.census(start))
+    for first, second in (halves, halves[::-1]):
+        same(deepcopy(first).merge(deepcopy(second)), brute, 20)
+    same(Kept.empty(problem, top=20, marginals=True, counts=True).merge(deepcopy(halves[0])).merge(halves[1]), brute, 20)
+
+
+REDUCED = Space(
+    (Axis("num_hidden_layers", (1.0, 2.0, 3.0)), Axis("hidden_size", (1.0, 2.0)), Axis("vocab_size", (1.0, 2.0, 3.0, 4.0)))
+)
+
+
+@st.composite
+def batches(draw):
+    """Three batches with some candidates in common; results repeat, so that ties are the rule."""
+    some = st.integers(0, 2).map(float)
+    row = st.tuples(some, some, some, some, some)
+    rows = np.array(draw(st.lists(row, min_size=REDUCED.size, max_size=REDUCED.size)))
+    parts = draw(st.lists(st.lists(st.integers(0, REDUCED.size - 1), unique=True), min_size=3, max_size=3))
+    made = []
+    for ids in (np.array(part, np.int64) for part in parts):
+        score, flops, params, *costs = rows[ids].T
+        made.append(Batch(ids, score, flops, params, score, score, np.stack(costs, axis=1)))
+    return made
+
+
+REDUCERS = {
+    "top": lambda: TopK(4, 2),
+    "frontier": lambda: Frontier(2),
+    "marginals": lambda: Marginals(REDUCED),
+}
+
+
+def outcome(reducer):
+    finished = reducer.finish()
+    finished = finished if isinstance(finished, list) else [finished]
+    return [[np.asarray(column).tolist() for column in batch] for batch in finished]
+
+
+@pytest.mark.parametrize("make", REDUCERS.values(), ids=REDUCERS)
+@given(parts=batches())
+def test_reducers_are_monoids(make, parts):
+    def seen(*some):
+        reducer = make()
+        for part in some:
+            reducer.update(part)
+        return reducer
+
+    a, b, c = parts
+    whole = outcome(seen(a, b, c))
+    assert outcome(seen(c, a, b)) == whole
+    assert outcome(seen(a).merge(seen(b)).merge(seen(c))) == whole
+    assert outcome(seen(a).merge(seen(b).merge(seen(c)))) == whole
+    assert outcome(seen(c).merge(seen(b)).merge(seen(a))) == whole
+    assert outcome(make().merge(seen(a))) == outcome(seen(a).merge(make())) == outcome(seen(a))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**60), st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=3))
+def test_counts_are_a_monoid(parts):
+    def seen(part):
+        candidates, cut, other = part
+        return Counts(candidates, candidates - cut, {"score": cut, "total_params": other})
+
+    a, b, c = parts
+    assert seen(a).merge(seen(b)).merge(seen(c)) == seen(a).merge(seen(b).merge(seen(c)))
+    assert seen(a).merge(seen(b)) == seen(b).merge(seen(a))
+    assert Counts().merge(seen(a)) == seen(a).merge(Counts()) == seen(a)
+
+
+# --- traces ------------------------------------------------------------------------------------------------------------
+
+
+def test_one_trace_per_program_serves_all_tiles_and_all_limits():
+    limits = {"training_flops": Bound(max=3e24), "score": Bound(min=30.0)}
+    engine = Engine(Problem(SPACE, DENSE, limits, ("training_flops",)), target=200)
+    calls, program = [], engine._find
+    engine._find = lambda *arguments: calls.append(arguments) or program(*arguments)
+    kept = Kept.empty(engine.problem, top=10, marginals=True, counts=True)
+    with patch.object(module, "PILOT_BLOCKS", 100):
+        assert len(list(run(engine, kept))) == len(calls) == np.prod(engine.tiling.grid) > 50
+    fields, task, *rest = calls[-1]
+    assert isinstance(task, Task)
+    program(fields, jax.tree.map(lambda number: 1.5 * number, task), *rest)
+    assert program._cache_size() == 1
+    assert engine._census._cache_size() == 1
+    assert engine._decide._cache_size() <= 3

@@ -1,0 +1,74 @@
+"""Rows per second end to end (sweep, columns, Parquet, manifest), against writing the same ready-made table with pyarrow."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perflaw_jax.runner import run_sweep
+from perflaw_jax.spec import parse_spec
+from perflaw_jax.store import encodings
+
+ROUNDS = 3
+SPEC = {
+    "name": "rows",
+    "axes": {
+        "num_hidden_layers": {"start": 16, "stop": 76, "step": 4},
+        "hidden_size": {"start": 1024, "stop": 9216, "step": 512},
+        "intermediate_size": {"ratio_to": "hidden_size", "start": 1.0, "stop": 8.75, "step": 0.25, "multiple_of": 256},
+        "training_tokens": {"geometric": [1e11, 3e13], "num": 1024},
+    },
+    "limits": {"training_flops": 1e24},
+}
+
+
+def run() -> dict[str, Any]:
+    """Write all feasible rows, full and compact; print and return rows/s and bytes per row."""
+    with tempfile.TemporaryDirectory() as folder:
+        full = _timed("feasible", Path(folder))
+        bare = _bare(Path(folder) / "feasible")
+        compact = _timed("compact", Path(folder))
+    figures = {
+        "feasible": full,
+        "compact": compact,
+        "bare_pyarrow_rows_per_second": bare,
+        "feasible_over_bare": full["rows_per_second"] / bare,
+    }
+    for kind in ("feasible", "compact"):
+        part = figures[kind]
+        print(f"{kind:10s} {part['rows']:,} rows, {part['rows_per_second'] / 1e6:.1f} M rows/s, {part['bytes_per_row']:.2f} B/row")
+    print(f"bare pyarrow, the same table ready made: {bare / 1e6:.1f} M rows/s; ratio {figures['feasible_over_bare']:.2f}")
+    return figures
+
+
+def _timed(kind: str, folder: Path) -> dict[str, Any]:
+    spec = parse_spec({**SPEC, "output": {"rows": kind, "top": 1000, "frontier": []}})
+    seconds = []
+    for _ in range(ROUNDS + 1):
+        began = time.perf_counter()
+        outcome = run_sweep(spec, folder / kind)
+        seconds.append(time.perf_counter() - began)
+    steady = statistics.median(seconds[1:])
+    rows = outcome.counts.feasible
+    size = sum(file.stat().st_size for file in (folder / kind / "rows").iterdir())
+    return {"rows": rows, "first_seconds": seconds[0], "seconds": steady, "rows_per_second": rows / steady, "bytes_per_row": size / rows}
+
+
+def _bare(directory: Path) -> float:
+    """Rows per second of ``pq.write_table`` on the same parts, read back first, with the same options."""
+    parts = [pq.read_table(file) for file in sorted((directory / "rows").iterdir())]
+    rates = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        for i, part in enumerate(parts):
+            pq.write_table(part, directory / f"bare-{i}.parquet", **_options(part))
+        rates.append(sum(part.num_rows for part in parts) / (time.perf_counter() - began))
+    return statistics.median(rates)
+
+
+def _options(part: pa.Table) -> dict[str, Any]:
+    return {**encodings(part.schema, {"training_tokens": 0.0}), "sorting_columns": [pq.SortingColumn(0)]}

@@ -1,0 +1,59 @@
+"""The device programs lower for accelerators that this machine need not have."""
+
+import jax
+import pytest
+from jax import export
+
+from perflaw_jax import sweep as module
+from perflaw_jax.laws import PerformanceMoE
+from perflaw_jax.objective import Bound
+from perflaw_jax.space import Axis, Space
+from perflaw_jax.sweep import Engine, Kept, Problem
+
+
+@pytest.fixture(scope="module")
+def calls():
+    """Each program of a small sweep of experts, with the arguments of its last call."""
+    axes = (
+        Axis("num_hidden_layers", (16.0, 24.0, 32.0)),
+        Axis("hidden_size", (2048.0, 4096.0)),
+        Axis("moe_intermediate_size", (0.5, 1.0), "ratio", "hidden_size", 128),
+        Axis("num_experts", (8.0, 64.0)),
+        Axis("training_tokens", (1e12, 5e12, 1e13)),
+    )
+    limits = {"score": Bound(min=20.0), "training_flops": Bound(max=1e25), "moe_intermediate_size": Bound(multiple_of=128.0)}
+    space = Space(axes, {"intermediate_size": 8192.0, "num_experts_per_tok": 2.0, "first_k_dense_replace": 1.0})
+    engine = Engine(Problem(space, PerformanceMoE(), limits, ("training_flops", "weight_bytes")))
+    seen = {}
+
+    def record(name):
+        program = getattr(engine, name)
+
+        def recorded(*arguments):
+            seen[name] = program, arguments
+            return program(*arguments)
+
+        setattr(engine, name, recorded)
+
+    for name in ("_find", "_census", "_decide"):
+        record(name)
+    kept = Kept.empty(engine.problem, top=5, marginals=True, counts=True)
+    start = next(engine.tiling.starts())
+    module.settle(engine, start, engine.find(start, module.screen(engine, kept), kept.marginals.floors()), kept)
+    engine.census(start)
+    return seen
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_finding_program_lowers_without_float64(calls, platform):
+    program, arguments = calls["_find"]
+    text = export.export(program, platforms=[platform])(*arguments).mlir_module()
+    assert "f32" in text and "f64" not in text
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("name", ["_census", "_decide"])
+def test_the_exact_programs_lower(calls, name, platform):
+    program, arguments = calls[name]
+    with jax.enable_x64(True):
+        assert "f64" in export.export(program, platforms=[platform])(*arguments).mlir_module()

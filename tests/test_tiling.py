@@ -1,0 +1,71 @@
+"""Tiles: every candidate is in exactly one block of one tile."""
+
+from math import prod
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import spaces
+
+from perflaw_jax.tiling import Tiling
+
+
+@st.composite
+def tilings(draw, in_order=None):
+    in_order = draw(st.booleans()) if in_order is None else in_order
+    target, lanes = draw(st.integers(1, 5000)), draw(st.sampled_from([1, 2, 4, 16]))
+    return Tiling(draw(spaces(room=1000)), target, lanes, in_order)
+
+
+def members(tiling, start):
+    """Ids of a tile's candidates in the device's order."""
+    coordinates = tiling.coordinates(start, np.arange(prod(tiling.tile)))
+    digits, real = tiling.members(coordinates)
+    return np.broadcast_to(tiling.space.ids(digits), real.shape)[real]
+
+
+@settings(max_examples=60)
+@given(tilings())
+def test_every_candidate_is_in_one_block_of_one_tile(tiling):
+    starts = list(tiling.starts())
+    ids = [members(tiling, start) for start in starts]
+    assert np.sort(np.concatenate(ids)).tolist() == list(range(tiling.space.size))
+    assert len(starts) == prod(tiling.grid) and all(map(len, ids))
+    assert prod(tiling.tile) * tiling.lanes <= max(tiling.target, tiling.lanes)
+    for start, mine in zip(starts, ids, strict=True):
+        assert len(mine) == prod(int(mask.sum()) for mask in tiling.inside(tiling.indices(start)))
+
+
+@settings(max_examples=60)
+@given(tilings(in_order=True))
+def test_tiles_in_order_follow_the_ids(tiling):
+    ids = np.concatenate([members(tiling, start) for start in tiling.starts()])
+    assert ids.tolist() == list(range(tiling.space.size))
+
+
+@settings(max_examples=60)
+@given(tilings())
+def test_a_candidate_is_found_again_in_its_block(tiling):
+    ids = np.arange(tiling.space.size)
+    coordinates, lane = tiling.block_of(ids)
+    digits, real = tiling.members(coordinates)
+    pick = (ids, lane)
+    assert real[pick].all()
+    assert np.broadcast_to(tiling.space.ids(digits), real.shape)[pick].tolist() == ids.tolist()
+
+
+@settings(max_examples=60)
+@given(tilings())
+def test_values_of_a_tile_are_those_of_its_candidates(tiling):
+    for start in tiling.starts():
+        coordinates = tiling.coordinates(start, np.arange(prod(tiling.tile)))
+        digits, real = tiling.members(coordinates)
+        expected = tiling.space.fields(digits)
+        for name, dims in tiling.dims.items():
+            values = tiling.values(name, start)
+            if tiling.has_lanes(name):
+                values = np.moveaxis(values, 0, -1)
+            shape = [tiling.tile[d] if d in dims else 1 for d in range(len(tiling.tile))]
+            lanes = tiling.lanes if tiling.has_lanes(name) else 1
+            full = np.broadcast_to(values.reshape(*shape, lanes), (*tiling.tile, tiling.lanes)).reshape(real.shape)
+            assert (full == np.broadcast_to(expected[name], real.shape))[real].all()
