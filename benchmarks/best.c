@@ -1,5 +1,5 @@
 /* The best dense design of a grid, factored by hand: what does not depend on the tokens is computed once per shape.
-   Every candidate is still scored and checked against the budget. */
+   Every candidate is still scored and checked against the budget. Twice: plainly, and tuned to this processor. */
 #include <math.h>
 #include <stdint.h>
 
@@ -53,6 +53,36 @@ void best(int nN, const float *N, int nh, const float *h, int nd, const float *d
           for (int j = 0; j < WIDTH; j++)
             if (m[j] > my_top) my_top = m[j], my_at = ((int64_t)iN * nh + ih) * nd + i + j;
         }
+      }
+#pragma omp critical
+    if (my_at >= 0 && (my_top > top || (my_top == top && my_at < at))) top = my_top, at = my_at;
+  }
+  *found = at;
+}
+
+/* The same as a plain loop nest: factored, but one shape and one running maximum at a time. */
+void best_plain(int nN, const float *N, int nh, const float *h, int nd, const float *d, int nT, const float *T, float budget,
+                int64_t *found) {
+  float top = LOW, log_T[nT];
+  int64_t at = -1;
+  for (int t = 0; t < nT; t++) log_T[t] = logf(T[t] * 1e-12f);
+
+#pragma omp parallel for schedule(dynamic)
+  for (int iN = 0; iN < nN; iN++) {
+    float my_top = LOW;
+    int64_t my_at = -1;
+    for (int ih = 0; ih < nh; ih++)
+      for (int id = 0; id < nd; id++) {
+        const float n = N[iN], w = h[ih], f = d[id];
+        const float size = (w * 128 * 8 * 2 + 2 * w * w + 3 * w * f) * n + 2 * 150000 * w, z = (10 / f + 20 / w) * n;
+        const float base = 13.95018192f * logf(n) + 0.23072027f * logf(w) - 0.48523402f * logf(f) - 19.09368506f * z * z;
+        const float log_size = logf(size * 1e-9f), flops_per_token = 6 * size;
+        float m = LOW;
+        for (int t = 0; t < nT; t++) {
+          float score = base + DATA * fminf(log_T[t], log_size);
+          m = fmaxf(m, T[t] * flops_per_token <= budget ? score : LOW);
+        }
+        if (m > my_top) my_top = m, my_at = ((int64_t)iN * nh + ih) * nd + id;
       }
 #pragma omp critical
     if (my_at >= 0 && (my_top > top || (my_top == top && my_at < at))) top = my_top, at = my_at;

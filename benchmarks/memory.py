@@ -38,7 +38,9 @@ def run() -> dict[str, Any]:
         runs.append(json.loads(done.stdout))
         last = runs[-1]
         rate = last["candidates"] / last["seconds"] / 1e9
-        print(f"{last['candidates']:15,} candidates: {last['peak_bytes'] / 2**20:8.0f} MiB, {last['seconds']:7.2f} s, {rate:.2f} G/s")
+        print(
+            f"{last['candidates']:15,} candidates: {last['peak_bytes'] / 2**20:8.0f} MiB, {last['seconds']:7.2f} s, {rate:.2f} G/s"
+        )
     figures = {
         "runs": runs,
         "memory_1e10_over_1e8": runs[-1]["peak_bytes"] / runs[0]["peak_bytes"],

@@ -93,8 +93,8 @@ def numba_kernel(layers, hidden, ffn, tokens, budget: float) -> tuple[float, Ind
     return _decide(layers, hidden, ffn, tokens, budget, shape)
 
 
-def c_kernel(layers, hidden, ffn, tokens, budget: float) -> tuple[float, Index]:
-    """``best.c``, compiled for this machine on first use, on all cores.
+def c_kernel(layers, hidden, ffn, tokens, budget: float, variant: str = "best") -> tuple[float, Index]:
+    """``best.c``, compiled for this machine on first use, on all cores; "best" is tuned, "best_plain" a plain loop nest.
 
     Raises:
         FileNotFoundError: there is no C compiler ``cc``.
@@ -102,8 +102,13 @@ def c_kernel(layers, hidden, ffn, tokens, budget: float) -> tuple[float, Index]:
     found = ctypes.c_int64()
     axes = _float32(layers, hidden, ffn, tokens)
     arguments = [x for axis in axes for x in (ctypes.c_int(len(axis)), axis.ctypes.data_as(ctypes.c_void_p))]
-    _library().best(*arguments, ctypes.c_float(budget), ctypes.byref(found))
+    getattr(_library(), variant)(*arguments, ctypes.c_float(budget), ctypes.byref(found))
     return _decide(layers, hidden, ffn, tokens, budget, found.value)
+
+
+def c_plain(layers, hidden, ffn, tokens, budget: float) -> tuple[float, Index]:
+    """The plain loop nest of ``best.c``."""
+    return c_kernel(layers, hidden, ffn, tokens, budget, "best_plain")
 
 
 def _float32(*axes) -> list[np.ndarray]:
@@ -134,7 +139,7 @@ def _library() -> ctypes.CDLL:
         subprocess.run(["cc", *flags, str(source), "-o", str(made), "-lm"], check=True)
         os.replace(made, build / "best.so")  # whole at any time, also when two processes build it
     library = ctypes.CDLL(str(build / "best.so"))
-    library.best.restype = None
+    library.best.restype = library.best_plain.restype = None
     return library
 
 

@@ -40,7 +40,9 @@ def run() -> dict[str, Any]:
     }
     for kind in ("feasible", "compact"):
         part = figures[kind]
-        print(f"{kind:10s} {part['rows']:,} rows, {part['rows_per_second'] / 1e6:.1f} M rows/s, {part['bytes_per_row']:.2f} B/row")
+        print(
+            f"{kind:10s} {part['rows']:,} rows, {part['rows_per_second'] / 1e6:.1f} M rows/s, {part['bytes_per_row']:.2f} B/row"
+        )
     print(f"bare pyarrow, the same table ready made: {bare / 1e6:.1f} M rows/s; ratio {figures['feasible_over_bare']:.2f}")
     return figures
 
@@ -55,7 +57,13 @@ def _timed(kind: str, folder: Path) -> dict[str, Any]:
     steady = statistics.median(seconds[1:])
     rows = outcome.counts.feasible
     size = sum(file.stat().st_size for file in (folder / kind / "rows").iterdir())
-    return {"rows": rows, "first_seconds": seconds[0], "seconds": steady, "rows_per_second": rows / steady, "bytes_per_row": size / rows}
+    return {
+        "rows": rows,
+        "first_seconds": seconds[0],
+        "seconds": steady,
+        "rows_per_second": rows / steady,
+        "bytes_per_row": size / rows,
+    }
 
 
 def _bare(directory: Path) -> float:

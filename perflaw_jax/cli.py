@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 DONE, FAILED, WRONG_INPUT, INFEASIBLE = 0, 1, 2, 3
+INTERRUPTED = 130  # what typer returns after Ctrl-C
 
 app = typer.Typer(
     name="perflaw",
@@ -30,13 +31,8 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # where a user's own law lies
     try:
         code = app(arguments, prog_name="perflaw", standalone_mode=False)
-    except typer.Exit as stop:
-        code = stop.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        code = fail("stopped", FAILED)
-    except BrokenPipeError:  # the reader of stdout went away
-        sys.stdout = None
-        code = FAILED
+        if code == INTERRUPTED:
+            code = fail("stopped", FAILED)
     except MemoryError:
         code = fail("out of memory", FAILED)
     except Exception as error:
@@ -82,7 +78,7 @@ def predict(
     shared_ffn: Annotated[str, typer.Option(help="shared_expert_intermediate_size")] = "0",
     dense_layers: Annotated[str, typer.Option(help="first_k_dense_replace")] = "0",
     context: Annotated[str, typer.Option(help="context_length")] = "4096",
-    gamma: Annotated[float, typer.Option(help="Precision loss of the training infrastructure, >= 1.")] = 1.0,
+    gamma: Annotated[float, typer.Option(min=1, help="Precision loss of the training infrastructure.")] = 1.0,
     law: Law = None,
     as_json: Json = False,
 ) -> None:
@@ -109,10 +105,9 @@ def predict(
     fixed = {name: value for name, value in given.items() if value is not None}
     fixed |= {"tie_word_embeddings": int(tied), "gated_ffn": int(not plain_ffn)}
     chosen = law or ("performance-dense" if experts == "0" else "performance-moe")
-    checked = spec.parse_spec({"law": chosen, "fixed": fixed}, where="predict")
-    entry = find_law(chosen)
-    if gamma != 1.0:
-        entry = entry.with_settings({"gamma": gamma})
+    settings = {} if gamma == 1.0 else {"gamma": gamma}
+    checked = spec.parse_spec({"law": chosen, "fixed": fixed, "law_settings": settings}, where="predict")
+    entry = find_law(chosen).with_settings(checked.law_settings)
     from perflaw_jax import predict as predicting
 
     result = predicting.predict(checked.fixed, entry)
@@ -151,14 +146,16 @@ def models(
 ) -> None:
     """Show real models against the Performance Law, with errors per year and kind."""
     from perflaw_jax import datasets, display
+    from perflaw_jax.laws import LAWS
     from perflaw_jax.predict import score_models
 
     scored = score_models(None if models_file is None else str(models_file))
     errors = datasets.errors(scored)
     if as_json:
         columns = ["name", "released", "kind", "total_params", "tokens_t", "law", "mmlu", "predicted", "score_is_post_trained"]
-        rows = json.loads(scored[columns].to_json(orient="records") or "")
-        return _print_json({"models": rows, "errors": json.loads(errors.to_json(orient="records") or "")})
+        tables = {"models": scored[columns], "errors": errors}
+        result = {name: json.loads(frame.to_json(orient="records") or "") for name, frame in tables.items()}
+        return _print_json(result | {"notes": {name: LAWS[name].note for name in sorted({*scored["law"]})}})
     shown = scored[scored["mmlu"].notna() & scored["predicted"].notna()].sort_values("released", kind="stable")
     display.table(
         {
@@ -199,7 +196,8 @@ def sweep(
     if as_json:
         summary = {"candidates": counts.candidates, "feasible": counts.feasible, "cut_by_limit": counts.cut}
         best = {name: _plain_list(values[:10]) for name, values in outcome.top.items()}
-        _print_json({"out": str(where), "seconds": outcome.seconds, "law": outcome.entry.name, "counts": summary, "best": best})
+        law = {"law": outcome.entry.name, "note": outcome.entry.note}
+        _print_json({"out": str(where), "seconds": outcome.seconds, **law, "counts": summary, "best": best})
     elif counts.feasible:
         note = f" ({outcome.entry.note})" if outcome.entry.note else ""
         title = f"{spec.name}: the best by {outcome.entry.name}{note}"

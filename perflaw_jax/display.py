@@ -47,13 +47,16 @@ def table(columns: Mapping[str, Sequence[str]], title: str | None = None) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    view = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
+    view = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     for name, values in columns.items():
         text = any(v[:1].isalpha() for v in values)
         view.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in zip(*columns.values(), strict=True):
         view.add_row(*row)
-    Console(highlight=False, soft_wrap=False).print(view)
+    console = Console(highlight=False)
+    least = console.measure(view, options=console.options.update(max_width=1000)).minimum
+    console.width = max(console.width, least)  # a line that the terminal breaks can still be read, a cut number cannot
+    console.print(view)
 
 
 def designs(top: Mapping[str, Any], count: int, metric: str) -> dict[str, list[str]]:

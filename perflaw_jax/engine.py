@@ -118,12 +118,11 @@ class Engine:
         for name, table in self.problem.space.tables.items():
             values = table.values[tuple(digits[i] for i in table.dims)]
             fields[name] = values if self.tiling.has_lanes(name) else values[:, 0] if table.dims else values
+        size = next((size for size in BATCHES if size >= count), BATCHES[-1])
         parts = []
         with jax.enable_x64(dtype == np.float64):
-            size = next((size for size in BATCHES if size >= count), BATCHES[-1])
             for first in range(0, count, size):
-                rows = np.minimum(np.arange(first, first + size), count - 1)
-                some = {n: np.asarray(v[rows] if self.tiling.dims[n] else v, dtype) for n, v in fields.items()}
+                some = {n: _padded(v[first : first + size], size, dtype) if v.ndim else dtype(v) for n, v in fields.items()}
                 parts.append(self._decide(some, self._task, dtype(self.margin)))
         decided = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
         return decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real
@@ -144,3 +143,9 @@ class Engine:
         slices = [floors[axis][index] for axis, index in zip(self.tiling.order, indices, strict=True)]
         slices[-1] = slices[-1].min(axis=1)  # any lane may be improved
         return {f"floor{i}": s.astype(np.float32) for i, s in enumerate(slices)}
+
+
+def _padded(values: np.ndarray, size: int, dtype: type) -> np.ndarray:
+    """The values with the last one repeated up to ``size``: every batch has one shape, hence one trace."""
+    short = size - len(values)
+    return np.asarray(np.concatenate([values, np.repeat(values[-1:], short, axis=0)]) if short else values, dtype)

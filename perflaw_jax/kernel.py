@@ -43,8 +43,7 @@ class Layout(NamedTuple):
 class Found(NamedTuple):
     """What ``find`` reports of a tile, in the tile's shape."""
 
-    keep: Scalar  # bool: some reducer may want this block
-    best: Scalar  # float32: highest raw score in the block, -inf where no candidate meets the loosened limits
+    best: Scalar  # float32: highest raw score in the block, or -inf where no reducer can want it
     costs: tuple[Scalar, ...]  # float32: least cost in the block
 
 
@@ -113,7 +112,8 @@ def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: 
         designs = [make_design(v, task.spend) for v in cheapest]
         costs = tuple(_tree(jnp.minimum, [jnp.asarray(quantity(c, d), best.dtype) for d in designs]) for c in layout.costs)
         floors = [values[name] for name in axis_floors]
-        return Found(excess(jnp, screen, best, costs, floors) >= 0, best, costs)
+        wanted = excess(jnp, screen, best, costs, floors) >= 0
+        return Found(jnp.where(wanted, best, -jnp.inf), costs)
 
     dims = {**layout.dims, **{name: (position,) for position, name in enumerate(axis_floors)}}
     return nest(block, layout, dims)({**fields, **axis_floors})

@@ -12,7 +12,7 @@ from perflaw_jax import accounting, datasets
 from perflaw_jax.accounting import quantity
 from perflaw_jax.design import COUNTS, RATIOS, Design
 from perflaw_jax.laws import LAWS, LawEntry
-from perflaw_jax.objective import make_design
+from perflaw_jax.objective import make_design, possible_shape
 
 COMPARED = ("num_hidden_layers", "hidden_size", "ffn_width", "training_tokens")  # in what two models are near or far
 
@@ -27,12 +27,18 @@ def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
     Returns:
         Plain Python values: "score", "raw_score", "counts", "ratios", "parameters" (by component), "limited_by" (words) and
         "nearest" (the three nearest real models with their reported scores).
+
+    Raises:
+        ValueError: the law cannot score the design, or the design makes no sense.
     """
     given = dict(fields)
     head_dim = given.get("head_dim", float(Design._field_defaults["head_dim"]))
     given.setdefault("num_attention_heads", given["hidden_size"] / head_dim)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), np.errstate(all="ignore"):  # a score that is not finite is told below
         design = make_design({name: np.float64(value) for name, value in given.items()})
+        entry.check(entry.law.raw, design, experts=given.get("num_experts", 0) > 0)
+        if not possible_shape(design):
+            raise ValueError("num_experts_per_tok must be 1 to num_experts, first_k_dense_replace at most num_hidden_layers")
         raw = float(entry.law.raw(design))
         result = {
             "law": entry.name,

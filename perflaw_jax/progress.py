@@ -48,6 +48,7 @@ def _lines(name: str) -> Callable[[float, int, float], None]:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY:
             last = time.monotonic()
-            print(f"{name}: {100 * share:.0f}% done, best {best:.2f}", file=sys.stderr)
+            so_far = "" if best != best else f", best {best:.2f}"
+            print(f"{name}: {100 * share:.0f}% done{so_far}", file=sys.stderr)
 
     return tick

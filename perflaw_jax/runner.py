@@ -54,7 +54,7 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates,
     began = time.perf_counter()
     entry = find_law(spec.law).with_settings(spec.law_settings)
     problem = make_problem(spec, entry)
-    check_traces(spec, problem)
+    check_law(entry, problem)
     directory = ResultDir.create(out, header(spec, entry))
     try:
         directory.begin()
@@ -83,9 +83,6 @@ def make_problem(spec: SweepSpec, entry: LawEntry) -> Problem:
     if not space.axes:
         layers = Axis("num_hidden_layers", (space.fixed["num_hidden_layers"],))
         space = Space((layers,), {k: v for k, v in space.fixed.items() if k != layers.field}, space.spend)
-    experts = space.tables.get("num_experts")
-    if experts is not None and (experts.values > 0).any() and not entry.experts:
-        raise ValueError(f"law: {entry.name} scores dense models only; drop num_experts or take a law for experts")
     limits = as_limits(spec.limits)
     law = entry.law
     if not entry.higher_is_better:
@@ -96,25 +93,20 @@ def make_problem(spec: SweepSpec, entry: LawEntry) -> Problem:
     return Problem(space, law, limits, spec.output.frontier)
 
 
-def check_traces(spec: SweepSpec, problem: Problem) -> None:
-    """Trace the law once on one design; whatever a user's law raises becomes one line."""
-    fields = {name: jax.ShapeDtypeStruct((), np.float32) for name in problem.space.tables}
+def check_law(entry: LawEntry, problem: Problem) -> None:
+    """ValueError where the law cannot score the designs of the grid."""
+    tables, spend = problem.space.tables, problem.space.spend
+    fields = {name: jax.ShapeDtypeStruct((), np.float32) for name in tables}
 
-    def one(values: dict[str, Any]) -> Any:
-        return evaluate(make_design(values, problem.space.spend), problem.law, {})
+    def score(values: dict[str, Any]) -> Any:
+        return evaluate(make_design(values, spend), problem.law, {}).raw
 
-    try:
-        shape = jax.eval_shape(one, fields).raw.shape
-    except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"law: {spec.law} cannot be traced on one design: {reason[0]}") from error
-    if shape != ():
-        raise ValueError(f"law: {spec.law} must return a scalar for one design, it returned shape {shape}")
+    entry.check(score, fields, experts="num_experts" in tables and bool((tables["num_experts"].values > 0).any()))
 
 
 def header(spec: SweepSpec, entry: LawEntry) -> str:
     """The part of the manifest that rides in every Parquet file: what was asked, by which law, with which software."""
-    leaves = getattr(entry.law, "_asdict", dict)()
+    leaves = jax.tree_util.tree_leaves_with_path(entry.law)
     packages = ("jax", "jaxlib", "numpy", "pyarrow")
     return json.dumps(
         {
@@ -127,7 +119,10 @@ def header(spec: SweepSpec, entry: LawEntry) -> str:
                 "source": entry.source,
                 "note": entry.note,
                 "higher_is_better": entry.higher_is_better,
-                "coefficients": {name: float(value) for name, value in leaves.items()},
+                "coefficients": {
+                    jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(value, float).tolist()
+                    for path, value in leaves
+                },
             },
             "versions": {
                 "perflaw_jax": __version__,

@@ -124,8 +124,9 @@ def _promising_first(engine: Engine, coordinates: list[np.ndarray], best: np.nda
 
 def settle(engine: Engine, start: tuple[int, ...], found: Found, kept: Kept) -> None:
     """Evaluate exactly what a tile's report leaves in doubt: most promising first, looking again after every batch."""
-    flat = np.flatnonzero(found.keep)
-    doubts = Doubts(flat, np.asarray(found.best).ravel()[flat], [np.asarray(c).ravel()[flat] for c in found.costs])
+    best = np.asarray(found.best).ravel()
+    flat = np.flatnonzero(best > -np.inf)
+    doubts = Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in found.costs])
     batch = BATCHES[0]  # what a few teach the reducers mostly settles the rest
     while len(doubts.flat):
         promise = _excess(engine, start, doubts, kept)
@@ -249,7 +250,7 @@ def _rows(
     engine: Engine, kept: Kept, start: tuple[int, ...], found: Found, holds: dict[str, Any] | None
 ) -> tuple[int, int, Rows]:
     tiling, space = engine.tiling, engine.problem.space
-    coordinates = tiling.coordinates(start, np.flatnonzero(found.keep))
+    coordinates = tiling.coordinates(start, np.flatnonzero(np.asarray(found.best) > -np.inf))
     decided, ids, real = engine.decide(coordinates)
     kept.update(as_batch(decided, ids, real))
     digits, _ = tiling.members(coordinates)

@@ -24,10 +24,11 @@ RIVALS = [
         id="numba",
         marks=pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed (extra: bench)"),
     ),
-    pytest.param(
-        rivals.c_kernel,
-        id="c",
-        marks=pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: cc is not on PATH"),
+    *(
+        pytest.param(
+            rival, id=name, marks=pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: cc is not on PATH")
+        )
+        for name, rival in (("c", rivals.c_kernel), ("c-plain", rivals.c_plain))
     ),
 ]
 

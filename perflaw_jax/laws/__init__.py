@@ -55,6 +55,24 @@ class LawEntry:
                 raise ValueError(f"law_settings.{key}: {self.name} has no such setting; {hint}")
         return LawEntry(**{**self.__dict__, "law": self.law._replace(**settings)})
 
+    def check(self, score: Callable[..., Scalar], *arguments: Any, experts: bool) -> None:
+        """Trace ``score``, which calls the law on one design; whatever a user's law raises becomes one ValueError.
+
+        Args:
+            score: function of ``arguments`` that returns the law's raw score.
+            arguments: arrays, or shapes and types alone.
+            experts: whether any design has experts, which not every law can score.
+        """
+        if experts and not self.experts:
+            raise ValueError(f"law: {self.name} scores dense models only; drop num_experts or take a law for experts")
+        try:
+            shape = jax.eval_shape(score, *arguments).shape
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(f"law: {self.name} cannot be traced on one design: {reason[0]}") from error
+        if shape != ():
+            raise ValueError(f"law: {self.name} must return a scalar for one design, it returned shape {shape}")
+
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
