@@ -37,10 +37,8 @@ def run() -> dict[str, Any]:
         done = subprocess.run([sys.executable, "-c", SCRIPT, str(layers)], check=True, capture_output=True, text=True)
         runs.append(json.loads(done.stdout))
         last = runs[-1]
-        rate = last["candidates"] / last["seconds"] / 1e9
-        print(
-            f"{last['candidates']:15,} candidates: {last['peak_bytes'] / 2**20:8.0f} MiB, {last['seconds']:7.2f} s, {rate:.2f} G/s"
-        )
+        rate, peak = last["candidates"] / last["seconds"] / 1e9, last["peak_bytes"] / 2**20
+        print(f"{last['candidates']:15,} candidates: {peak:8.0f} MiB, {last['seconds']:7.2f} s, {rate:.2f} G/s")
     figures = {
         "runs": runs,
         "memory_1e10_over_1e8": runs[-1]["peak_bytes"] / runs[0]["peak_bytes"],

@@ -88,9 +88,10 @@ def total_params(design: Design) -> Scalar:
 def active_params(design: Design) -> Scalar:
     """Parameters that one token uses: ``total_params`` with only the chosen share of the routed experts."""
     p = parameters(design)
-    experts = design.num_experts
-    share = design.num_experts_per_tok / jnp.where(experts > 0, experts, 0 * experts + 1)
-    return p.attention + p.ffn + p.experts * share + p.router + p.embedding
+    design = real(design)
+    moe = design.num_hidden_layers - dense_layers(design)
+    chosen = (2 + design.gated_ffn) * design.hidden_size * moe * design.num_experts_per_tok * design.moe_intermediate_size
+    return p.attention + p.ffn + chosen + p.router + p.embedding
 
 
 def exact_params(design: Design) -> Scalar:
@@ -148,17 +149,22 @@ def ffn_width(design: Design) -> Scalar:
 
 def ffn_ratio(design: Design) -> Scalar:
     """``ffn_width / hidden_size``."""
-    return ffn_width(design) / design.hidden_size
+    return divide(ffn_width(design), design.hidden_size)
 
 
 def aspect_ratio(design: Design) -> Scalar:
     """``hidden_size / num_hidden_layers``."""
-    return design.hidden_size / design.num_hidden_layers
+    return divide(design.hidden_size, design.num_hidden_layers)
 
 
 def tokens_per_param(design: Design) -> Scalar:
     """``training_tokens / total_params``."""
-    return real(design).training_tokens / total_params(design)
+    return divide(real(design).training_tokens, total_params(design))
+
+
+def divide(a: Scalar, b: Scalar) -> Scalar:
+    """``a / b`` as IEEE 754 has it: where b depends on fewer axes than a, XLA would take ``a * (1 / b)``, one bit off."""
+    return a / jnp.where(a == a, b, 1.0 * b + 1)
 
 
 def affordable_tokens(design: Design, flops: Scalar) -> Scalar:

@@ -176,7 +176,7 @@ def models(
 @app.command()
 def sweep(
     spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")],
-    out: Annotated[Path | None, typer.Option(help="Result directory; results/<name> if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(readable=False, help="Result directory; results/<name> if not given.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
     ] = None,

@@ -42,21 +42,17 @@ def gibibytes(value: float) -> str:
 
 
 def table(columns: Mapping[str, Sequence[str]], title: str | None = None) -> None:
-    """Print a table of ready-made strings to stdout; names may wrap, numbers never do."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    view = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    """Print a table of ready-made strings to stdout: words to the left, numbers to the right, nothing cut or wrapped."""
+    aligned = []
     for name, values in columns.items():
-        text = any(v[:1].isalpha() for v in values)
-        view.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold")
-    for row in zip(*columns.values(), strict=True):
-        view.add_row(*row)
-    console = Console(highlight=False)
-    least = console.measure(view, options=console.options.update(max_width=1000)).minimum
-    console.width = max(console.width, least)  # a line that the terminal breaks can still be read, a cut number cannot
-    console.print(view)
+        side = "<" if any(v[:1].isalpha() for v in values) else ">"
+        width = max(map(len, (name, *values)))
+        aligned.append([f"{cell:{side}{width}}" for cell in (name, "-" * width, *values)])
+    if title:
+        print(f"{title}\n")
+    for row in zip(*aligned, strict=True):
+        print("  ".join(row).rstrip())
+    print()
 
 
 def designs(top: Mapping[str, Any], count: int, metric: str) -> dict[str, list[str]]:

@@ -56,7 +56,7 @@ class Frontier:
                 least = np.log2(np.maximum(self.front.costs.min(axis=0), 1e-30))
                 self.offset = np.floor(least) - buckets / resolution / 4
             place = np.floor((np.log2(np.maximum(self.front.costs, 1e-30)) - self.offset) * resolution + ROUNDING) + 1
-            index = np.clip(place, 0, buckets).astype(np.int64)
+            index = np.clip(place, 1, buckets).astype(np.int64)  # the first bucket has no lower edge: nothing is cheaper
             inside = (index < buckets).all(axis=1)
             np.maximum.at(table, tuple(index[inside].T), self.front.high[inside])
             for axis in range(self.costs):

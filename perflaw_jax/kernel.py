@@ -104,10 +104,11 @@ def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: 
     def block(values: dict) -> Found:
         lanes = [lane(values, layout, i) for i in range(layout.lanes)]
         results = [one(v) for v in lanes]
-        best = jnp.float32(-jnp.inf)
+        best, poison = jnp.float32(-jnp.inf), jnp.float32(0)
         for raw, own, _ in results:
-            best = jnp.where((raw > best) & own, raw, best)  # a comparison, since a NaN must not win a maximum
-        best = jnp.where(results[0][-1], best, -jnp.inf)
+            best = jnp.where((raw > best) & own, raw, best)
+            poison += 0 * raw  # NaN as soon as a score is not finite, which float64 may see otherwise: then let it decide
+        best = jnp.where(results[0][-1], jnp.where(jnp.isnan(poison), jnp.inf, best), -jnp.inf)
         cheapest = lanes[:1] if layout.tokens_inner else lanes
         designs = [make_design(v, task.spend) for v in cheapest]
         costs = tuple(_tree(jnp.minimum, [jnp.asarray(quantity(c, d), best.dtype) for d in designs]) for c in layout.costs)
@@ -131,7 +132,7 @@ def decide(layout: Layout, fields: dict, task: Task, margin: Scalar) -> Decided:
         return Decided(
             feasible=e.feasible,
             score=e.score,
-            low=jnp.where(strictly_rising, e.raw, -jnp.inf),
+            low=jnp.where(strictly_rising, e.raw - slack, -jnp.inf),
             high=jnp.where(fixed_point, jnp.maximum(e.raw, e.score), e.raw),
             raw=e.raw,
             training_tokens=jnp.asarray(design.training_tokens, e.raw.dtype),

@@ -81,7 +81,8 @@ def excess(xp: Any, screen: Screen, best: Scalar, costs: Sequence[Scalar], axis_
         index = []
         for i, cost in enumerate(costs):
             place = (xp.log2(cost) - screen.offset[i]) * screen.resolution - ROUNDING
-            index.append(xp.clip(xp.floor(place), 0, buckets - 1).astype("int32"))
+            place = xp.minimum(xp.floor(xp.where(place >= 0, place, 0.0)), buckets - 1)  # an unknown cost is none at all
+            index.append(place.astype("int32"))
         asked = xp.minimum(asked, screen.table[tuple(index)])
     reach = best + screen.margin * (1 + abs(best))  # NaN for -inf
     return reach - asked

@@ -24,7 +24,7 @@ from perflaw_jax.reduce import Counts
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
-from perflaw_jax.sweep import Kept, feasible_rows, sweep
+from perflaw_jax.sweep import WIDENING, Kept, MarginExceeded, feasible_rows, sweep
 
 ROW_TILE = 2**21  # candidates per tile where rows are streamed
 PART_ROWS = 2**20  # rows gathered before a part is written
@@ -65,7 +65,7 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates,
         if rows == "none":
             kept, shards = sweep(problem, top=spec.output.top, engine=engine, tick=progress.tile), []
         else:
-            kept, shards = _stream(rows, spec.output.top, columns, directory, progress)
+            kept, shards = _stream_with_margin(rows, spec.output.top, columns, directory, progress)
         top = columns.full(columns.of(kept.top.finish().candidate_id))
         shards += _write_kept(directory, columns, kept, top)
         directory.write_manifest(_account(kept), shards)
@@ -133,6 +133,17 @@ def header(spec: SweepSpec, entry: LawEntry) -> str:
             "git": git_state(Path(__file__).parent),
         }
     )
+
+
+def _stream_with_margin(
+    kind: Literal["feasible", "compact"], top: int, columns: Columns, directory: ResultDir, progress: _Progress
+) -> tuple[Kept, list[Shard]]:
+    while True:
+        try:
+            return _stream(kind, top, columns, directory, progress)
+        except MarginExceeded:  # rows may be missing: write them again
+            columns.engine.margin *= WIDENING
+            directory.begin()
 
 
 def _stream(

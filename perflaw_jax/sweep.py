@@ -7,7 +7,7 @@ that could matter to a reducer, allowing for the float32 error, are evaluated ag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from perflaw_jax.kernel import Decided, Found
 from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, excess
 
 PILOT_BLOCKS = 4096
+WIDENING = 10  # of the margin, each time that it proves too narrow
 MOST_ORDERED_TILES = 10**6
 
 
@@ -85,7 +86,10 @@ def screen(engine: Engine, kept: Kept) -> Screen:
 
 
 def pilot(engine: Engine, kept: Kept) -> list[tuple[int, ...]] | None:
-    """Evaluate a spread of blocks first: measures the float32 error, and gives the reducers something to beat."""
+    """Evaluate a spread of blocks first: measures the float32 error, and gives the reducers something to beat.
+
+    Returns the starts of all tiles, most promising first, or None where they are too many to list.
+    """
     coordinates = spread(engine.tiling.blocks, PILOT_BLOCKS)
     exact, ids, real = engine.decide(coordinates)
     rough, _, _ = engine.decide(coordinates, np.float32)
@@ -203,14 +207,17 @@ def sweep(
                 tick(done, kept)
             return kept
         except MarginExceeded:
-            engine.margin *= 10
+            engine.margin *= WIDENING
 
 
-def run(engine: Engine, kept: Kept) -> Iterator[tuple[int, ...]]:
-    """Settle every tile into ``kept``, one tile ahead on the device of the host; yields each tile's start when settled."""
-    starts = pilot(engine, kept)
+def run(engine: Engine, kept: Kept, starts: Iterable[tuple[int, ...]] | None = None) -> Iterator[tuple[int, ...]]:
+    """Settle tiles into ``kept``, the device one tile ahead of the host; yields each tile's start when it is settled.
+
+    ``starts`` are those of the tiles to sweep, all of them if not given. Raises ``MarginExceeded``.
+    """
+    promising = pilot(engine, kept)
     waiting = None
-    for start in starts or engine.tiling.starts():
+    for start in (promising or engine.tiling.starts()) if starts is None else starts:
         scout(engine, start, kept)
         floors = kept.marginals.floors() if kept.marginals is not None else []
         found = engine.find(start, screen(engine, kept), floors)
@@ -233,7 +240,9 @@ def feasible_rows(engine: Engine, kept: Kept) -> Iterator[tuple[int, int, Rows]]
     """All feasible candidates in the order of their ids, tile by tile; ``kept`` takes them in as well.
 
     The engine must have been made with ``in_order``. Each tile gives the range of ids it covers, [start, end), and its rows.
+    Raises ``MarginExceeded``.
     """
+    pilot(engine, kept)
     everything = Screen(np.float32(engine.margin), np.float32(-np.inf))
     waiting = None
     for start in engine.tiling.starts():
@@ -250,8 +259,11 @@ def _rows(
     engine: Engine, kept: Kept, start: tuple[int, ...], found: Found, holds: dict[str, Any] | None
 ) -> tuple[int, int, Rows]:
     tiling, space = engine.tiling, engine.problem.space
-    coordinates = tiling.coordinates(start, np.flatnonzero(np.asarray(found.best) > -np.inf))
+    best = np.asarray(found.best).ravel()
+    flat = np.flatnonzero(best > -np.inf)
+    coordinates = tiling.coordinates(start, flat)
     decided, ids, real = engine.decide(coordinates)
+    _check_margin(engine, decided, real, best[flat])
     kept.update(as_batch(decided, ids, real))
     digits, _ = tiling.members(coordinates)
     mask = decided.feasible & real

@@ -129,7 +129,7 @@ class Tiling:
         return [s + local for s, local in zip(start, np.unravel_index(flat, self.tile), strict=True)]
 
     def members(self, coordinates: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Blocks [m] -> index along each axis of the SPACE, [m, 1] or [m, lanes] on the inner one; which are real [m, lanes]."""
+        """Blocks [m] -> index along each axis of the SPACE, [m, 1] or [m, lanes] (the inner); which are real [m, lanes]."""
         indices = [c[:, None] for c in coordinates]
         indices[-1] = indices[-1] * self.lanes + np.arange(self.lanes)
         real = np.ones((len(indices[-1]), self.lanes), bool)

@@ -198,7 +198,8 @@ def _load(module: str, attribute: str) -> Any:
         found = getattr(importlib.import_module(module), attribute)
         return found() if inspect.isclass(found) else found
     except Exception as error:  # whatever a user's module raises is the user's mistake, to be told in one line
-        raise ValueError(f"law: cannot load {module}:{attribute}: {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"law: cannot load {module}:{attribute}: {type(error).__name__}: {reason}") from error
 
 
 def _is_pytree(law: Any) -> bool:
