@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -63,6 +63,7 @@ class Engine:
         options = kernel.CPU_OPTIONS if jax.default_backend() == "cpu" else None
         self._find = jax.jit(partial(kernel.find, self.layout), compiler_options=options)
         self._census = jax.jit(partial(kernel.census, self.layout), compiler_options=options)
+        self._refine = jax.jit(partial(kernel.refine, self.layout), compiler_options=options)
         self._decide = jax.jit(partial(kernel.decide, self.layout))
         self._device_values: dict[tuple, Any] = {}
         self._task = Task(problem.law, dict(problem.limits), problem.space.spend)
@@ -114,18 +115,31 @@ class Engine:
             decided, ids, real = self.decide([np.zeros(1, np.int64)] * self.layout.depth, dtype)
             return jax.tree.map(lambda leaf: leaf[:0], decided), ids[:0], real[:0]
         digits, real = self.tiling.members(coordinates)
-        fields = {}
-        for name, table in self.problem.space.tables.items():
-            values = table.values[tuple(digits[i] for i in table.dims)]
-            fields[name] = values if self.tiling.has_lanes(name) else values[:, 0] if table.dims else values
-        size = next((size for size in BATCHES if size >= count), BATCHES[-1])
-        parts = []
         with jax.enable_x64(dtype == np.float64):
-            for first in range(0, count, size):
-                some = {n: _padded(v[first : first + size], size, dtype) if v.ndim else dtype(v) for n, v in fields.items()}
-                parts.append(self._decide(some, self._task, dtype(self.margin)))
-        decided = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
+            parts = [
+                self._decide(some, self._task, dtype(self.margin)) for some in _batches(self._fields(digits), count, dtype)
+            ]
+            decided = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
         return decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real
+
+    def refine(self, coordinates: list[np.ndarray], screen: Screen, floors: list[np.ndarray]) -> np.ndarray:
+        """How far blocks exceed what is asked of them, candidate by candidate in float32: [m], see ``kernel.refine``."""
+        digits, _ = self.tiling.members(coordinates)
+        fields = self._fields(digits)
+        named = {
+            f"floor{a}": f[d] if a == self.tiling.inner else f[d[:, 0]]
+            for a, (f, d) in enumerate(zip(floors, digits, strict=False))
+        }
+        parts = []
+        for some in _batches({**fields, **named}, len(coordinates[0]), np.float32):
+            lowest = {name: some.pop(name) for name in named}
+            parts.append(self._refine(some, self._finding_task(), screen, lowest))
+        return np.concatenate([np.asarray(part) for part in parts])[: len(coordinates[0])]
+
+    def _fields(self, digits: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Exact field values of blocks: [m], or [m, lanes] where the innermost axis sets them."""
+        fields = {name: t.values[tuple(digits[i] for i in t.dims)] for name, t in self.problem.space.tables.items()}
+        return {name: v[:, 0] if v.ndim and not self.tiling.has_lanes(name) else v for name, v in fields.items()}
 
     def _tile_values(self, name: str, start: tuple[int, ...], dtype: type) -> Any:
         """Values of a field inside a tile, kept on the device from one tile to the next while they stay the same."""
@@ -145,7 +159,13 @@ class Engine:
         return {f"floor{i}": s.astype(np.float32) for i, s in enumerate(slices)}
 
 
+def _batches(values: dict[str, np.ndarray], count: int, dtype: type) -> Iterator[dict[str, Any]]:
+    """Cut values of ``count`` blocks into batches of one shape, hence one trace; the last block is repeated as filling."""
+    size = next((size for size in BATCHES if size >= count), BATCHES[-1])
+    for first in range(0, count, size):
+        yield {n: _padded(v[first : first + size], size, dtype) if v.ndim else dtype(v) for n, v in values.items()}
+
+
 def _padded(values: np.ndarray, size: int, dtype: type) -> np.ndarray:
-    """The values with the last one repeated up to ``size``: every batch has one shape, hence one trace."""
     short = size - len(values)
     return np.asarray(np.concatenate([values, np.repeat(values[-1:], short, axis=0)]) if short else values, dtype)

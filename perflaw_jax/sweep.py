@@ -133,8 +133,11 @@ def settle(engine: Engine, start: tuple[int, ...], found: Found, kept: Kept) -> 
     doubts = Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in found.costs])
     batch = BATCHES[0]  # what a few teach the reducers mostly settles the rest
     while len(doubts.flat):
-        promise = _excess(engine, start, doubts, kept)
-        doubts, promise = doubts.take(promise >= 0), promise[promise >= 0]
+        doubts, promise = _sift(doubts, _excess(engine, start, doubts, kept))
+        if len(promise) > BATCHES[0]:
+            floors = kept.marginals.floors() if kept.marginals is not None else []
+            places = engine.tiling.coordinates(start, doubts.flat)
+            doubts, promise = _sift(doubts, engine.refine(places, screen(engine, kept), floors))
         if len(promise) > batch:
             doubts = doubts.take(np.argpartition(-promise, batch))
         now, doubts = doubts.take(slice(batch)), doubts.take(slice(batch, None))
@@ -143,6 +146,11 @@ def settle(engine: Engine, start: tuple[int, ...], found: Found, kept: Kept) -> 
             decided, ids, real = engine.decide(engine.tiling.coordinates(start, now.flat))
             _check_margin(engine, decided, real, now.best)
             kept.update(as_batch(decided, ids, real))
+
+
+def _sift(doubts: Doubts, promise: np.ndarray) -> tuple[Doubts, np.ndarray]:
+    matters = promise >= 0
+    return doubts.take(matters), promise[matters]
 
 
 def _excess(engine: Engine, start: tuple[int, ...], doubts: Doubts, kept: Kept) -> np.ndarray:
