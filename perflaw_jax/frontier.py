@@ -12,6 +12,8 @@ import numpy as np
 
 from perflaw_jax.reduce import BUCKETS, RESOLUTION, ROUNDING, Batch
 
+TINY = 1e-30  # stands for a cost of zero in a logarithm
+
 
 @dataclass
 class Frontier:
@@ -28,8 +30,8 @@ class Frontier:
 
     def update(self, batch: Batch) -> Frontier:
         """Take in candidates."""
-        if len(self.front.score) and self.costs == 1:
-            batch = batch.take(self._undominated(batch))
+        if len(batch.score):
+            batch = batch.take(self._sieve(batch))
         if len(batch.score):
             self.front = non_dominated(Batch.join([self.front, batch]))
         return self
@@ -42,26 +44,37 @@ class Frontier:
         """The frontier: ascending in the first cost, then in the second."""
         return self.front
 
-    def _undominated(self, batch: Batch) -> np.ndarray:
-        """Mask of candidates that the present front does not dominate outright (one cost: a staircase)."""
-        place = np.searchsorted(self.front.costs[:, 0], batch.costs[:, 0], side="right") - 1
-        return (place < 0) | (batch.score >= self.front.score[place])
-
     def table(self) -> np.ndarray:
         """Per bucket of cost, the best raw score known among candidates strictly cheaper than the bucket (see Screen)."""
-        buckets, resolution = BUCKETS[self.costs], RESOLUTION[self.costs]
+        return self._table(self.front)
+
+    def _sieve(self, batch: Batch) -> np.ndarray:
+        """Mask of the candidates worth a closer look: not plainly dominated by the front or by others of the batch."""
+        if np.isnan(self.offset).any():  # the cheapest known, and a quarter of the range for what is cheaper still
+            least = np.log2(np.maximum(batch.costs.min(axis=0), TINY))
+            self.offset = np.floor(least) - BUCKETS[self.costs] / RESOLUTION[self.costs] / 4
+        table = np.maximum(self.table(), self._table(batch))
+        bucket = np.clip(np.floor(self._place(batch) - ROUNDING), 0, BUCKETS[self.costs] - 1).astype(np.int64)
+        hopeful = batch.high > table[tuple(bucket.T)]
+        if self.costs == 1 and len(self.front.score):  # and one by one where the front is a staircase
+            step = np.searchsorted(self.front.costs[:, 0], batch.costs[:, 0], side="right") - 1
+            hopeful &= (step < 0) | (batch.score >= self.front.score[step])
+        return hopeful
+
+    def _table(self, batch: Batch) -> np.ndarray:
+        buckets = BUCKETS[self.costs]
         table = np.full((buckets,) * self.costs, -np.inf)
-        if len(self.front.score):
-            if np.isnan(self.offset).any():  # the cheapest known, and a quarter of the range for what is cheaper still
-                least = np.log2(np.maximum(self.front.costs.min(axis=0), 1e-30))
-                self.offset = np.floor(least) - buckets / resolution / 4
-            place = np.floor((np.log2(np.maximum(self.front.costs, 1e-30)) - self.offset) * resolution + ROUNDING) + 1
-            index = np.clip(place, 1, buckets).astype(np.int64)  # the first bucket has no lower edge: nothing is cheaper
-            inside = (index < buckets).all(axis=1)
-            np.maximum.at(table, tuple(index[inside].T), self.front.high[inside])
+        if len(batch.score):
+            bucket = np.floor(self._place(batch) + ROUNDING) + 1  # the first that is dearer as a whole
+            bucket = np.clip(bucket, 1, buckets).astype(np.int64)  # bucket 0 has no lower edge: nothing is cheaper
+            inside = (bucket < buckets).all(axis=1)
+            np.maximum.at(table, tuple(bucket[inside].T), batch.high[inside])
             for axis in range(self.costs):
                 np.maximum.accumulate(table, axis=axis, out=table)
         return table
+
+    def _place(self, batch: Batch) -> np.ndarray:
+        return (np.log2(np.maximum(batch.costs, TINY)) - self.offset) * RESOLUTION[self.costs]
 
 
 def non_dominated(batch: Batch) -> Batch:

@@ -131,7 +131,8 @@ def settle(engine: Engine, start: tuple[int, ...], found: Found, kept: Kept) -> 
     best = np.asarray(found.best).ravel()
     flat = np.flatnonzero(best > -np.inf)
     doubts = Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in found.costs])
-    batch = BATCHES[0]  # what a few teach the reducers mostly settles the rest
+    sizes = iter(BATCHES)  # what a few teach the reducers mostly settles the rest
+    batch = next(sizes)
     while len(doubts.flat):
         doubts, promise = _sift(doubts, _excess(engine, start, doubts, kept))
         if len(promise) > BATCHES[0]:
@@ -141,7 +142,7 @@ def settle(engine: Engine, start: tuple[int, ...], found: Found, kept: Kept) -> 
         if len(promise) > batch:
             doubts = doubts.take(np.argpartition(-promise, batch))
         now, doubts = doubts.take(slice(batch)), doubts.take(slice(batch, None))
-        batch = BATCHES[-1]
+        batch = next(sizes, batch)
         if len(now.flat):
             decided, ids, real = engine.decide(engine.tiling.coordinates(start, now.flat))
             _check_margin(engine, decided, real, now.best)
