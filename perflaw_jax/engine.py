@@ -100,12 +100,15 @@ class Engine:
             inside[-1] = inside[-1].T  # lanes first
             return self._census(fields, {f"inside{i}": mask for i, mask in enumerate(inside)}, self._task)
 
-    def decide(self, coordinates: list[np.ndarray], dtype: type = np.float64) -> tuple[Decided, np.ndarray, np.ndarray]:
+    def decide(
+        self, coordinates: list[np.ndarray], dtype: type = np.float64, size: int | None = None
+    ) -> tuple[Decided, np.ndarray, np.ndarray]:
         """Evaluate blocks exactly.
 
         Args:
             coordinates: of the blocks, per axis of the nest, int64 [m].
             dtype: float64, or float32 to measure the float32 error.
+            size: blocks per call of the program; what fits best of ``BATCHES`` if not given.
 
         Returns:
             Decided with numpy leaves [m, lanes], candidate ids [m, lanes], and which of them are real [m, lanes].
@@ -116,9 +119,8 @@ class Engine:
             return jax.tree.map(lambda leaf: leaf[:0], decided), ids[:0], real[:0]
         digits, real = self.tiling.members(coordinates)
         with jax.enable_x64(dtype == np.float64):
-            parts = [
-                self._decide(some, self._task, dtype(self.margin)) for some in _batches(self._fields(digits), count, dtype)
-            ]
+            batches = _batches(self._fields(digits), count, dtype, size)
+            parts = [self._decide(some, self._task, dtype(self.margin)) for some in batches]
             decided = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
         return decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real
 
@@ -159,9 +161,9 @@ class Engine:
         return {f"floor{i}": s.astype(np.float32) for i, s in enumerate(slices)}
 
 
-def _batches(values: dict[str, np.ndarray], count: int, dtype: type) -> Iterator[dict[str, Any]]:
+def _batches(values: dict[str, np.ndarray], count: int, dtype: type, size: int | None = None) -> Iterator[dict[str, Any]]:
     """Cut values of ``count`` blocks into batches of one shape, hence one trace; the last block is repeated as filling."""
-    size = next((size for size in BATCHES if size >= count), BATCHES[-1])
+    size = size or next((size for size in BATCHES if size >= count), BATCHES[-1])
     for first in range(0, count, size):
         yield {n: _padded(v[first : first + size], size, dtype) if v.ndim else dtype(v) for n, v in values.items()}
 

@@ -27,7 +27,7 @@ from perflaw_jax.store import ResultDir
 from perflaw_jax.sweep import WIDENING, Kept, MarginExceeded, feasible_rows, sweep
 
 ROW_TILE = 2**21  # candidates per tile where rows are streamed
-PART_ROWS = 2**20  # rows gathered before a part is written
+PART_ROWS = 2**19  # rows gathered before a part is written
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from perflaw_jax.kernel import Decided, Found
 from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, excess
 
 PILOT_BLOCKS = 4096
+ROW_BLOCKS = 2**15  # decided at once where every feasible row is wanted
 WIDENING = 10  # of the margin, each time that it proves too narrow
 MOST_ORDERED_TILES = 10**6
 
@@ -69,6 +70,13 @@ class Doubts(NamedTuple):
     flat: np.ndarray
     best: np.ndarray
     costs: list[np.ndarray]
+
+    @staticmethod
+    def of(found: Found) -> Doubts:
+        """The blocks that the device reports."""
+        best = np.asarray(found.best).ravel()
+        flat = np.flatnonzero(best > -np.inf)
+        return Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in found.costs])
 
     def take(self, index) -> Doubts:
         """The blocks at an index array, slice or mask."""
@@ -128,9 +136,7 @@ def _promising_first(engine: Engine, coordinates: list[np.ndarray], best: np.nda
 
 def settle(engine: Engine, start: tuple[int, ...], found: Found, kept: Kept) -> None:
     """Evaluate exactly what a tile's report leaves in doubt: most promising first, looking again after every batch."""
-    best = np.asarray(found.best).ravel()
-    flat = np.flatnonzero(best > -np.inf)
-    doubts = Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in found.costs])
+    doubts = Doubts.of(found)
     sizes = iter(BATCHES)  # what a few teach the reducers mostly settles the rest
     batch = next(sizes)
     while len(doubts.flat):
@@ -268,12 +274,12 @@ def _rows(
     engine: Engine, kept: Kept, start: tuple[int, ...], found: Found, holds: dict[str, Any] | None
 ) -> tuple[int, int, Rows]:
     tiling, space = engine.tiling, engine.problem.space
-    best = np.asarray(found.best).ravel()
-    flat = np.flatnonzero(best > -np.inf)
-    coordinates = tiling.coordinates(start, flat)
-    decided, ids, real = engine.decide(coordinates)
-    _check_margin(engine, decided, real, best[flat])
-    kept.update(as_batch(decided, ids, real))
+    doubts = Doubts.of(found)
+    coordinates = tiling.coordinates(start, doubts.flat)
+    decided, ids, real = engine.decide(coordinates, size=ROW_BLOCKS)
+    _check_margin(engine, decided, real, doubts.best)
+    matters = np.flatnonzero(_excess(engine, start, doubts, kept) >= 0)
+    kept.update(as_batch(jax.tree.map(lambda leaf: leaf[matters], decided), ids[matters], real[matters]))
     digits, _ = tiling.members(coordinates)
     mask = decided.feasible & real
     wanted = decided._replace(feasible=None, raw=None, low=None, high=None)  # these are no columns of a result
