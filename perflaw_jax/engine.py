@@ -19,7 +19,7 @@ from perflaw_jax.tiling import Tiling
 
 LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
-BATCHES = (64, 1024, 8192)  # blocks per call of the deciding program: a trace for each that is used
+BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Decided, Found
 from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, excess
 
-PILOT_BLOCKS = 4096
+PILOT_BLOCKS = 4064
 ROW_BLOCKS = 2**15  # decided at once where every feasible row is wanted
 WIDENING = 10  # of the margin, each time that it proves too narrow
 MOST_ORDERED_TILES = 10**6
