@@ -13,6 +13,9 @@ from perflaw_jax.design import Design, Scalar
 from perflaw_jax.laws import Law
 
 
+SCORE_TOLERANCE = 1e-12  # relative to 1 + |limit|: float64 logarithms agree no better between programs and libraries
+
+
 class Bound(NamedTuple):
     """A hard limit on one quantity, ends inclusive; an end that is None is open."""
 
@@ -28,6 +31,13 @@ class Bound(NamedTuple):
             None if self.max is None else self.max + relative * abs(self.max),
             self.multiple_of,
             relative,
+        )
+
+    def on_score(self) -> "Bound":
+        """The bound as it is put on a raw score: what misses an end by ``SCORE_TOLERANCE`` still holds."""
+        return self._replace(
+            min=None if self.min is None else self.min - SCORE_TOLERANCE * (1 + abs(self.min)),
+            max=None if self.max is None else self.max + SCORE_TOLERANCE * (1 + abs(self.max)),
         )
 
     def holds(self, value: Scalar) -> Scalar:
@@ -67,7 +77,10 @@ def make_design(fields: Mapping[str, Scalar], spend: Scalar | None = None) -> De
 
 def checks(design: Design, raw: Scalar, limits: Limits) -> dict[str, Scalar]:
     """Name of each limit -> whether it holds; ``possible_shape`` asks that experts and layers can be counted out."""
-    holds = {name: bound.holds(raw if name == "score" else quantity(name, design)) for name, bound in limits.items()}
+    holds = {
+        name: bound.on_score().holds(raw) if name == "score" else bound.holds(quantity(name, design))
+        for name, bound in limits.items()
+    }
     return {"possible_shape": possible_shape(design), **holds}
 
 
@@ -84,7 +97,8 @@ def evaluate(design: Design, law: Law, limits: Limits) -> Evaluation:
     Args:
         design: leaves are scalars of one float dtype; batch with ``jax.vmap``.
         law: an object with ``raw`` and ``clamp`` (see ``laws``).
-        limits: bounds by quantity name; all must hold. "score" bounds the raw score, as the authors' planner filters.
+        limits: bounds by quantity name; all must hold. "score" bounds the raw score, as the authors' planner filters, to
+            within ``SCORE_TOLERANCE``.
     """
     raw = law.raw(design)
     feasible = (raw > -jnp.inf) & (raw < jnp.inf)  # False for NaN as well

@@ -38,13 +38,13 @@ def evaluate_all(space, law):
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: space.size], *parts)
 
 
-def within(bound, value):
-    """Whether a limit holds for each value."""
+def within(bound, value, tolerance=0.0):
+    """Whether a limit holds for each value; ``tolerance`` is relative to 1 + |limit|."""
     holds = np.ones(len(value), bool)
     if bound.min is not None:
-        holds &= value >= bound.min
+        holds &= value >= bound.min - tolerance * (1 + abs(bound.min))
     if bound.max is not None:
-        holds &= value <= bound.max
+        holds &= value <= bound.max + tolerance * (1 + abs(bound.max))
     if bound.multiple_of is not None:
         holds &= np.fmod(value, bound.multiple_of) == 0
     return holds
@@ -63,7 +63,8 @@ class Brute:
         routed = (q["num_experts"] == 0) | ((q["num_experts_per_tok"] >= 1) & (q["num_experts_per_tok"] <= q["num_experts"]))
         holds = {"possible_shape": routed & (q["first_k_dense_replace"] <= q["num_hidden_layers"])}
         for name, bound in limits.items():
-            holds[name] = within(bound, self.evaluation.raw if name == "score" else q[name])
+            # logarithms agree to about 1e-15 between programs, so a limit on the score holds to within 1e-12
+            holds[name] = within(bound, self.evaluation.raw, 1e-12) if name == "score" else within(bound, q[name])
         self.feasible = np.isfinite(self.evaluation.raw) & np.logical_and.reduce(list(holds.values()))
         self.cut = {name: int(np.sum(~h)) for name, h in holds.items()}
         self.costs = np.stack([q[name] for name in self.problem.costs] or [np.zeros(space.size)], axis=1)
