@@ -90,4 +90,5 @@ def _bare(directory: Path) -> float:
 
 
 def _options(part: pa.Table) -> dict[str, Any]:
-    return {**encodings(part.schema, {"training_tokens": 0.0}), "sorting_columns": [pq.SortingColumn(0)]}
+    axes = dict.fromkeys((*SPEC["axes"], "num_attention_heads"), ())  # stand for (codes, values), as the sweep writes them
+    return {**encodings(part.schema, axes), "sorting_columns": [pq.SortingColumn(0)]}

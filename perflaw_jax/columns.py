@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from perflaw_jax.design import Design
-from perflaw_jax.engine import Engine, Rows
+from perflaw_jax.engine import Engine, Rows, Slab
 
 MOST_CODED_VALUES = 2**16  # more distinct values than this are written out
 
@@ -42,9 +43,35 @@ class Columns:
                     coded[name] = codes.reshape(table.values.shape).astype(np.int32), values
         return coded
 
-    def compact(self, rows: Rows) -> dict[str, Column]:
-        """Id and score alone."""
-        return {"candidate_id": rows.ids, "score": self.sign * rows.decided.score}
+    def compact_slab(self, slab: Slab) -> dict[str, Column]:
+        """Id and score alone of a tile's feasible candidates."""
+        score = np.asarray(slab.surveyed.score).ravel()[slab.place]
+        return {"candidate_id": slab.ids, "score": score if self.sign > 0 else -score}
+
+    def full_slab(self, slab: Slab) -> dict[str, Column]:
+        """All columns of a tile's feasible candidates."""
+        tile, results = self.engine.tiling.tile, slab.surveyed
+        outer, inner = np.divmod(slab.place, tile[-1])
+
+        def pick(values: Any) -> np.ndarray:
+            """Per candidate, out of an array that broadcasts against the tile: with the least memory touched."""
+            values = np.asarray(values)
+            if values.shape[-1] == 1:
+                return np.broadcast_to(values, (*tile[:-1], 1)).ravel()[outer]
+            if values.size == tile[-1]:
+                return values.ravel()[inner]
+            return np.broadcast_to(values, tile).ravel()[slab.place]
+
+        flops = pick(results.training_flops)
+        return {
+            "candidate_id": slab.ids,
+            **{name: self._slab_field(name, slab, pick) for name in Design._fields},
+            "total_params": pick(results.total_params),
+            "active_params": pick(results.active_params),
+            "training_flops": flops,
+            "score": pick(results.score) if self.sign > 0 else -pick(results.score),
+            "budget_used": None if self.budget is None else flops / self.budget,
+        }
 
     def full(self, rows: Rows) -> dict[str, Column]:
         """All columns of a result."""
@@ -70,6 +97,21 @@ class Columns:
         pick = (np.arange(len(ids)), lane)
         flat = jax.tree.map(lambda leaf: leaf[pick], decided)
         return Rows(ids, self.engine.problem.space.digits(ids), flat)
+
+    def _slab_field(self, name: str, slab: Slab, pick: Callable[[Any], np.ndarray]) -> Column:
+        table = self.engine.problem.space.tables.get(name)
+        if table is None:
+            return pick(slab.surveyed.training_tokens) if name == "training_tokens" else Design._field_defaults[name]
+        if not table.dims:
+            return float(table.values)
+        tiling = self.engine.tiling
+        indices = [index.ravel() for index in tiling.clipped(tiling.indices(slab.start))]
+        inside = np.ix_(*(indices[d] for d in table.dims))
+        shape = [n if d in table.dims else 1 for d, n in enumerate(tiling.tile)]
+        if name in self._codes:
+            codes, values = self._codes[name]
+            return pick(codes[inside].reshape(shape)), values
+        return pick(table.values[inside].reshape(shape))
 
     def _field(self, name: str, rows: Rows) -> Column:
         table = self.engine.problem.space.tables.get(name)

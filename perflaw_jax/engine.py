@@ -11,14 +11,15 @@ import jax
 import numpy as np
 
 from perflaw_jax import kernel
-from perflaw_jax.kernel import Decided, Found, Layout, Task
+from perflaw_jax.kernel import Decided, Layout, Promise, Surveyed, Task
 from perflaw_jax.objective import Bound
 from perflaw_jax.reduce import Screen
 from perflaw_jax.space import Space
-from perflaw_jax.tiling import Tiling
+from perflaw_jax.tiling import MAX_LANES, Tiling
 
 LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
+SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
 
 
@@ -40,18 +41,28 @@ class Rows(NamedTuple):
     decided: Decided
 
 
+class Slab(NamedTuple):
+    """The feasible candidates of one tile of an engine made with ``in_order``, in the order of their ids."""
+
+    start: tuple[int, ...]  # of the tile
+    ids: np.ndarray  # int64 [n]
+    place: np.ndarray  # inside the tile, int64 [n]
+    surveyed: Surveyed  # of the whole tile
+
+
 class Engine:
     """The compiled programs of one problem and their exact counterparts on the host.
 
     Args:
         problem: what is swept.
         target: candidates per tile.
-        in_order: keep the space's last axis innermost, so that tiles come in the order of the candidate ids.
+        in_order: keep the space's last axis innermost and take each candidate for a block, so that the places in a tile
+            count its candidates in the order of their ids.
     """
 
     def __init__(self, problem: Problem, *, target: int = 2**24, in_order: bool = False):
         self.problem = problem
-        self.tiling = Tiling(problem.space, target, in_order=in_order)
+        self.tiling = Tiling(problem.space, target, max_lanes=1 if in_order else MAX_LANES, in_order=in_order)
         inner = problem.space.axes[self.tiling.inner]
         self.layout = Layout(
             dims=self.tiling.dims,
@@ -63,6 +74,7 @@ class Engine:
         options = kernel.CPU_OPTIONS if jax.default_backend() == "cpu" else None
         self._find = jax.jit(partial(kernel.find, self.layout), compiler_options=options)
         self._census = jax.jit(partial(kernel.census, self.layout), compiler_options=options)
+        self._survey = jax.jit(partial(kernel.survey, self.layout), compiler_options=options)
         self._refine = jax.jit(partial(kernel.refine, self.layout), compiler_options=options)
         self._decide = jax.jit(partial(kernel.decide, self.layout))
         self._device_values: dict[tuple, Any] = {}
@@ -86,8 +98,8 @@ class Engine:
 
     # --- device programs -------------------------------------------------------------------------------------------
 
-    def find(self, start: tuple[int, ...], screen: Screen, floors: list[np.ndarray]) -> Found:
-        """Dispatch the float32 program on a tile (asynchronous)."""
+    def find(self, start: tuple[int, ...], screen: Screen, floors: list[np.ndarray]) -> jax.Array:
+        """Dispatch the float32 program on a tile (asynchronous): which of its blocks any reducer may want."""
         fields = {name: self._tile_values(name, start, np.float32) for name in self.tiling.dims}
         floor_slices = self.floor_slices(start, floors)
         return self._find(fields, self._finding_task(), screen, floor_slices)
@@ -95,10 +107,19 @@ class Engine:
     def census(self, start: tuple[int, ...]) -> dict[str, Any]:
         """Dispatch the float64 counts of a tile (asynchronous): check -> how many candidates it holds for."""
         with jax.enable_x64(True):
-            fields = {name: self._tile_values(name, start, np.float64) for name in self.tiling.dims}
-            inside = self.tiling.inside(self.tiling.indices(start))
-            inside[-1] = inside[-1].T  # lanes first
-            return self._census(fields, {f"inside{i}": mask for i, mask in enumerate(inside)}, self._task)
+            return self._census(*self._tile(start), self._task)
+
+    def survey(self, start: tuple[int, ...], screen: Screen, floors: list[np.ndarray]) -> Surveyed:
+        """Dispatch the float64 program on a tile (asynchronous); only for an engine made with ``in_order``."""
+        with jax.enable_x64(True):
+            return self._survey(*self._tile(start), self._task, screen, self.floor_slices(start, floors))
+
+    def _tile(self, start: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Exact field values inside a tile, and per axis of the nest which indices lie inside the grid."""
+        fields = {name: self._tile_values(name, start, np.float64) for name in self.tiling.dims}
+        inside = self.tiling.inside(self.tiling.indices(start))
+        inside[-1] = inside[-1].T  # lanes first
+        return fields, {f"inside{i}": mask for i, mask in enumerate(inside)}
 
     def decide(
         self, coordinates: list[np.ndarray], dtype: type = np.float64, size: int | None = None
@@ -124,19 +145,20 @@ class Engine:
             decided = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
         return decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real
 
-    def refine(self, coordinates: list[np.ndarray], screen: Screen, floors: list[np.ndarray]) -> np.ndarray:
-        """How far blocks exceed what is asked of them, candidate by candidate in float32: [m], see ``kernel.refine``."""
+    def refine(self, coordinates: list[np.ndarray], screen: Screen, floors: list[np.ndarray]) -> Promise:
+        """What blocks may hold, candidate by candidate in float32: leaves [m], see ``kernel.refine``."""
         digits, _ = self.tiling.members(coordinates)
-        fields = self._fields(digits)
         named = {
             f"floor{a}": f[d] if a == self.tiling.inner else f[d[:, 0]]
             for a, (f, d) in enumerate(zip(floors, digits, strict=False))
         }
         parts = []
-        for some in _batches({**fields, **named}, len(coordinates[0]), np.float32):
+        for some in _batches({**self._fields(digits), **named}, len(coordinates[0]), np.float32):
             lowest = {name: some.pop(name) for name in named}
             parts.append(self._refine(some, self._finding_task(), screen, lowest))
-        return np.concatenate([np.asarray(part) for part in parts])[: len(coordinates[0])]
+        return jax.tree.map(
+            lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[: len(coordinates[0])], *parts
+        )
 
     def _fields(self, digits: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Exact field values of blocks: [m], or [m, lanes] where the innermost axis sets them."""
@@ -148,7 +170,8 @@ class Engine:
         place = tuple(start[d] for d in self.tiling.dims[name])
         key = (name, dtype)
         if self._device_values.get(key, (None,))[0] != place:
-            self._device_values[key] = (place, jax.device_put(self.tiling.values(name, start).astype(dtype)))
+            values = self.tiling.values(name, start).astype(dtype)
+            self._device_values[key] = (place, values if values.nbytes < SMALL else jax.device_put(values))
         return self._device_values[key][1]
 
     def floor_slices(self, start: tuple[int, ...], floors: list[np.ndarray]) -> dict[str, np.ndarray]:

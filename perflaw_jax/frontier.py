@@ -22,6 +22,7 @@ class Frontier:
     costs: int
     front: Batch = field(init=False)  # ascending in the first cost
     offset: np.ndarray = field(init=False)  # log2 of the first bucket's lower edge, per cost
+    _tabled: tuple[Batch, np.ndarray] | None = field(init=False, default=None)  # a front and its table
 
     def __post_init__(self) -> None:
         """Start with no candidates."""
@@ -46,7 +47,9 @@ class Frontier:
 
     def table(self) -> np.ndarray:
         """Per bucket of cost, the best raw score known among candidates strictly cheaper than the bucket (see Screen)."""
-        return self._table(self.front)
+        if self._tabled is None or self._tabled[0] is not self.front:
+            self._tabled = self.front, self._table(self.front)
+        return self._tabled[1]
 
     def _sieve(self, batch: Batch) -> np.ndarray:
         """Mask of the candidates worth a closer look: not plainly dominated by the front or by others of the batch."""

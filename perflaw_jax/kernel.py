@@ -1,5 +1,7 @@
 """The device programs of a sweep: find (float32, every candidate), decide (float64, survivors), census (float64, counts).
 
+Where every feasible candidate is a row, survey takes the place of find and census: float64, every candidate.
+
 All are one design's function under nested vmaps, one per axis, so that what depends on three axes is computed once per
 triple. Shapes are fixed by the Tiling: each program is traced once per sweep, whatever the number of tiles.
 """
@@ -38,13 +40,15 @@ class Layout(NamedTuple):
     lanes: int  # candidates per block
     tokens_inner: bool  # whether lanes differ in tokens alone, ascending: the first then has the least of every cost
     costs: tuple[str, ...]  # minimised quantities of the frontier
+    finite: bool = False  # whether every raw score is known to be a finite number
 
 
-class Found(NamedTuple):
-    """What ``find`` reports of a tile, in the tile's shape."""
+class Promise(NamedTuple):
+    """What a block may hold, in float32."""
 
-    best: Scalar  # float32: highest raw score in the block, or -inf where no reducer can want it
-    costs: tuple[Scalar, ...]  # float32: least cost in the block
+    excess: Scalar  # by how much the best of it passes what some reducer asks; -inf where nothing in it can matter
+    best: Scalar  # highest raw score within the loosened limits
+    costs: tuple[Scalar, ...]  # least costs
 
 
 class Decided(NamedTuple):
@@ -60,6 +64,23 @@ class Decided(NamedTuple):
     total_params: Scalar
     active_params: Scalar
     costs: tuple[Scalar, ...]
+
+
+class Surveyed(NamedTuple):
+    """Everything a stream of rows needs of a tile, in the tile's shape or with a 1 for the inner axis where it changes nothing.
+
+    Scores and FLOPs are float64 results rounded to the float32 that rows hold.
+    """
+
+    best: Scalar  # float32 raw score where any reducer may want the candidate, else -inf
+    costs: tuple[Scalar, ...]  # float32
+    feasible: Scalar
+    score: Scalar  # float32
+    training_flops: Scalar  # float32
+    training_tokens: Scalar | None  # where the budget buys them
+    total_params: Scalar
+    active_params: Scalar
+    holds: dict[str, Scalar]  # check -> how many candidates it holds for
 
 
 def nest(
@@ -86,8 +107,8 @@ def lane(values: Mapping[str, Scalar], layout: Layout, i: int) -> dict[str, Scal
     return {name: values[name][i] if _has_lanes(name, layout) else values[name] for name in layout.dims}
 
 
-def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: dict) -> Found:
-    """Float32 over a whole tile: the best raw score of every block, and whether any reducer may want it.
+def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: dict) -> Scalar:
+    """Float32 over a whole tile: which blocks any reducer may want, by their best raw score; booleans in the tile's shape.
 
     Lanes are written out one after the other: an elementwise program, 3 to 5 times faster on CPU than a reduction.
     """
@@ -101,42 +122,46 @@ def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: 
         own = [h for name, h in holds.items() if not layout.tokens_inner or name in DEPENDS_ON_TOKENS]
         return raw, reduce(jnp.logical_and, own, jnp.asarray(True)), reduce(jnp.logical_and, shared, jnp.asarray(True))
 
-    def block(values: dict) -> Found:
+    def block(values: dict) -> Scalar:
         lanes = [lane(values, layout, i) for i in range(layout.lanes)]
         results = [one(v) for v in lanes]
         best, poison = jnp.float32(-jnp.inf), jnp.float32(0)
         for raw, own, _ in results:
-            best = jnp.where((raw > best) & own, raw, best)
+            reached = jnp.where(own, raw, -jnp.inf)
+            best = jnp.where(reached > best, reached, best)  # compiles to one instruction, other ways to put it do not
             poison += 0 * raw  # NaN as soon as a score is not finite, which float64 may see otherwise: then let it decide
-        best = jnp.where(results[0][-1], jnp.where(jnp.isnan(poison), jnp.inf, best), -jnp.inf)
+        if not layout.finite:
+            best = jnp.where(jnp.isnan(poison), jnp.inf, best)
+        best = jnp.where(results[0][-1], best, -jnp.inf)
         cheapest = lanes[:1] if layout.tokens_inner else lanes
         designs = [make_design(v, task.spend) for v in cheapest]
         costs = tuple(_tree(jnp.minimum, [jnp.asarray(quantity(c, d), best.dtype) for d in designs]) for c in layout.costs)
         floors = [values[name] for name in axis_floors]
-        wanted = excess(jnp, screen, best, costs, floors) >= 0
-        return Found(jnp.where(wanted, best, -jnp.inf), costs)
+        return excess(jnp, screen, best, costs, floors) >= 0
 
     dims = {**layout.dims, **{name: (position,) for position, name in enumerate(axis_floors)}}
     return nest(block, layout, dims)({**fields, **axis_floors})
 
 
-def refine(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: dict) -> Scalar:
-    """Float32 over blocks picked anywhere: how far the best of each candidate's own excesses goes, [blocks].
+def refine(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: dict) -> Promise:
+    """Float32 over blocks picked anywhere, candidate by candidate: [blocks].
 
     Sharper than ``find``, which holds the best score of a block against the least cost and the lowest floor in it. Fields and
     floors are [blocks], or [blocks, lanes] where the innermost axis sets them.
     """
 
-    def one(values: dict) -> Scalar:
+    def one(values: dict) -> Promise:
         design = make_design({name: values[name] for name in layout.dims}, task.spend)
         raw = task.law.raw(design)
         holds = reduce(jnp.logical_and, checks(design, raw, task.limits).values())
-        costs = [jnp.asarray(quantity(c, design), raw.dtype) for c in layout.costs]
-        by = excess(jnp, screen, jnp.where(holds, raw, -jnp.inf), costs, [values[name] for name in axis_floors])
-        return jnp.where(jnp.isfinite(raw), jnp.where(jnp.isnan(by), -jnp.inf, by), jnp.inf)
+        reached = jnp.where(jnp.isfinite(raw), jnp.where(holds, raw, -jnp.inf), jnp.inf)  # not finite: let float64 decide
+        costs = tuple(jnp.asarray(quantity(c, design), raw.dtype) for c in layout.costs)
+        by = excess(jnp, screen, reached, costs, [values[name] for name in axis_floors])
+        return Promise(jnp.where(jnp.isnan(by), -jnp.inf, by), reached, costs)
 
     everything = {**fields, **axis_floors}
-    return _over_blocks(one, everything)(everything).max(axis=1)
+    by, best, costs = _over_blocks(one, everything)(everything)
+    return Promise(by.max(axis=1), best.max(axis=1), tuple(c.min(axis=1) for c in costs))
 
 
 def decide(layout: Layout, fields: dict, task: Task, margin: Scalar) -> Decided:
@@ -165,27 +190,78 @@ def decide(layout: Layout, fields: dict, task: Task, margin: Scalar) -> Decided:
 
 
 def census(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str, Scalar]:
-    """Float64 over a whole tile: how many candidates each limit holds for, and how many are feasible (exact whole numbers)."""
+    """Float64 over a whole tile: how many candidates each limit holds for, and how many are feasible (exact whole numbers).
 
-    def one(values: dict, real: Scalar) -> dict[str, Scalar]:
+    What the lanes of a block share is looked at once; the law is asked only where a limit or a non-finite score may cut.
+    """
+    *outer, inner = valid
+
+    def one(values: dict) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
+        """What one candidate's block shares, and what is its own."""
         design = make_design(values, task.spend)
         raw = task.law.raw(design)
         holds = checks(design, raw, task.limits)
-        holds["feasible"] = reduce(jnp.logical_and, holds.values(), jnp.isfinite(raw))
-        return {name: jnp.where(h & real, 1.0, 0.0) for name, h in holds.items()}
+        own = {name: h for name, h in holds.items() if not layout.tokens_inner or name in DEPENDS_ON_TOKENS}
+        own["finite"] = jnp.asarray(True) if layout.finite else jnp.isfinite(raw)
+        return {name: h for name, h in holds.items() if name not in own}, own
 
     one = jax.jit(one)
 
     def block(values: dict) -> dict[str, Scalar]:
+        counted = [jnp.where(values[inner][i], 1.0, 0.0) for i in range(layout.lanes)]
+        results = [one(lane(values, layout, i)) for i in range(layout.lanes)]
+        shared = results[0][0]
+        counts = {name: jnp.where(h, _tree(jnp.add, counted), 0.0) for name, h in shared.items()}
+        for name in results[0][1]:
+            counts[name] = _tree(jnp.add, [jnp.where(own[name], n, 0.0) for (_, own), n in zip(results, counted, strict=True)])
+        every = [jnp.where(reduce(jnp.logical_and, own.values()), n, 0.0) for (_, own), n in zip(results, counted, strict=True)]
+        counts["feasible"] = jnp.where(reduce(jnp.logical_and, shared.values(), jnp.asarray(True)), _tree(jnp.add, every), 0.0)
+        del counts["finite"]
         real = reduce(jnp.logical_and, [values[name] for name in outer], jnp.asarray(True))
-        counts = [one(lane(values, layout, i), values[inner][i]) for i in range(layout.lanes)]
-        return jax.tree.map(lambda *c: jnp.where(real, _tree(jnp.add, list(c)), 0.0), *counts)
+        return {name: jnp.where(real, n, 0.0) for name, n in counts.items()}
 
-    *outer, inner = valid
     dims = {**layout.dims, **{name: (position,) for position, name in enumerate(valid)}}
     counts = nest(block, layout, dims, with_lanes={inner})({**fields, **valid})
     # fused into one program, the sum was 10 to 40 times slower on CPU than after a barrier
     return {name: jnp.sum(c) for name, c in lax.optimization_barrier(counts).items()}
+
+
+def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen, axis_floors: dict) -> Surveyed:
+    """Float64 over a whole tile of single lanes: every candidate's results, and which of them any reducer may want."""
+    single = jnp.float32
+    *outer, inner = valid
+
+    def one(values: dict) -> tuple:
+        real = reduce(jnp.logical_and, [values[name] for name in outer], values[inner][0])
+        design = make_design(lane(values, layout, 0), task.spend)
+        raw = task.law.raw(design)
+        holds = checks(design, raw, task.limits)
+        holds["feasible"] = reduce(jnp.logical_and, holds.values(), jnp.isfinite(raw))
+        feasible = holds["feasible"] & real
+        best = jnp.where(feasible, raw, -jnp.inf).astype(single)
+        costs = tuple(jnp.asarray(quantity(c, design), single) for c in layout.costs)
+        wanted = excess(jnp, screen, best, costs, [values[name] for name in axis_floors]) >= 0
+        return (
+            {name: jnp.where(h & real, 1.0, 0.0) for name, h in holds.items()},
+            jnp.where(wanted, best, single(-jnp.inf)),
+            costs,
+            feasible,
+            task.law.clamp(raw).astype(single),
+            quantity("training_flops", design).astype(single),
+            None if task.spend is None else design.training_tokens,
+        )
+
+    def sizes(values: dict) -> tuple[Scalar, Scalar]:
+        design = make_design(lane(values, layout, 0), task.spend)
+        return 1.0 * quantity("total_params", design), 1.0 * quantity("active_params", design)
+
+    dims = {**layout.dims, **{name: (position,) for names in (axis_floors, valid) for position, name in enumerate(names)}}
+    counts, *results = nest(one, layout, dims, with_lanes={inner})({**fields, **axis_floors, **valid})
+    best, costs, feasible, score, flops, tokens = results
+    first = {name: v[..., :1] if layout.tokens_inner and _has_lanes(name, layout) else v for name, v in fields.items()}
+    holds = {name: jnp.sum(c) for name, c in lax.optimization_barrier(counts).items()}
+    total, active = nest(sizes, layout, layout.dims)(first)
+    return Surveyed(best, costs, feasible, score, flops, tokens, total, active, holds)
 
 
 def _over_blocks(function: Callable[[dict], Any], values: dict) -> Callable[[dict], Any]:

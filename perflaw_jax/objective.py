@@ -12,7 +12,6 @@ from perflaw_jax.accounting import affordable_tokens, quantity
 from perflaw_jax.design import Design, Scalar
 from perflaw_jax.laws import Law
 
-
 SCORE_TOLERANCE = 1e-12  # relative to 1 + |limit|: float64 logarithms agree no better between programs and libraries
 
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from perflaw_jax import __version__
-from perflaw_jax.columns import Columns
+from perflaw_jax.columns import Column, Columns
 from perflaw_jax.engine import Engine, Problem, Rows
 from perflaw_jax.laws import LawEntry, Negated, find_law
 from perflaw_jax.manifest import Shard, git_state
@@ -24,7 +24,7 @@ from perflaw_jax.reduce import Counts
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
-from perflaw_jax.sweep import WIDENING, Kept, MarginExceeded, feasible_rows, sweep
+from perflaw_jax.sweep import Kept, feasible_rows, sweep
 
 ROW_TILE = 2**21  # candidates per tile where rows are streamed
 PART_ROWS = 2**19  # rows gathered before a part is written
@@ -65,7 +65,7 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates,
         if rows == "none":
             kept, shards = sweep(problem, top=spec.output.top, engine=engine, tick=progress.tile), []
         else:
-            kept, shards = _stream_with_margin(rows, spec.output.top, columns, directory, progress)
+            kept, shards = _stream(rows, spec.output.top, columns, directory, progress)
         top = columns.full(columns.of(kept.top.finish().candidate_id))
         shards += _write_kept(directory, columns, kept, top)
         directory.write_manifest(_account(kept), shards)
@@ -135,17 +135,6 @@ def header(spec: SweepSpec, entry: LawEntry) -> str:
     )
 
 
-def _stream_with_margin(
-    kind: Literal["feasible", "compact"], top: int, columns: Columns, directory: ResultDir, progress: _Progress
-) -> tuple[Kept, list[Shard]]:
-    while True:
-        try:
-            return _stream(kind, top, columns, directory, progress)
-        except MarginExceeded:  # rows may be missing: write them again
-            columns.engine.margin *= WIDENING
-            directory.begin()
-
-
 def _stream(
     kind: Literal["feasible", "compact"], top: int, columns: Columns, directory: ResultDir, progress: _Progress
 ) -> tuple[Kept, list[Shard]]:
@@ -153,23 +142,32 @@ def _stream(
     engine = columns.engine
     size = engine.problem.space.size
     kept = Kept.empty(engine.problem, top=top, marginals=True, counts=True)
-    make = columns.full if kind == "feasible" else columns.compact
+    make = columns.full_slab if kind == "feasible" else columns.compact_slab
     with directory.rows(kind, size) as writer:
         begin, gathered, rows = 0, [], 0
-        for done, (_, end, some) in enumerate(feasible_rows(engine, kept), start=1):
-            gathered.append(some)
-            rows += len(some.ids)
+        for done, (_, end, slab) in enumerate(feasible_rows(engine, kept), start=1):
+            gathered.append(make(slab))
+            rows += len(slab.ids)
             if rows >= PART_ROWS or end == size:
-                writer.write(begin, end, make(_join(gathered)))
+                writer.write(begin, end, _join(gathered))
                 begin, gathered, rows = end, [], 0
             progress.tile(done, kept, share=end / size)
     return kept, writer.shards
 
 
-def _join(parts: list[Rows]) -> Rows:
+def _join(parts: list[dict[str, Column]]) -> dict[str, Column]:
+    """The rows of several tiles as one: coded columns share their values, and constants stay as they are."""
     if len(parts) == 1:
         return parts[0]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    joined = {}
+    for name, column in parts[0].items():
+        if isinstance(column, tuple):
+            joined[name] = np.concatenate([part[name][0] for part in parts]), column[1]
+        elif isinstance(column, np.ndarray):
+            joined[name] = np.concatenate([part[name] for part in parts])
+        else:
+            joined[name] = column
+    return joined
 
 
 def _write_kept(directory: ResultDir, columns: Columns, kept: Kept, top: dict[str, Any]) -> list[Shard]:

@@ -248,15 +248,20 @@ def _exact(field: pa.Field, values: np.ndarray) -> pa.Array:
 
 
 def encodings(schema: pa.Schema, columns: Mapping[str, Column]) -> dict[str, Any]:
-    """Options of ``pq.write_table``: dictionaries for what repeats, split bytes for computed numbers, deltas for ids."""
+    """Options of ``pq.write_table``: dictionaries for axes, split bytes for computed numbers, deltas for ids.
+
+    What is one number in all rows stays plain, as flags and computed counts do: zstd takes it to nothing, and it is written
+    twice as fast as a dictionary.
+    """
     computed = [field.name for field in schema if pa.types.is_floating(field.type)]
     if "training_tokens" in computed and not isinstance(columns["training_tokens"], np.ndarray):
         computed.remove("training_tokens")  # an axis or a constant; computed per row where the budget buys the tokens
     encodings = {"candidate_id": "DELTA_BINARY_PACKED"} | dict.fromkeys(computed, "BYTE_STREAM_SPLIT")
+    axes = [name for name in schema.names if isinstance(columns.get(name), tuple) and name not in FLAGS]
     return {
         "compression": "zstd",
         "compression_level": 1,
-        "use_dictionary": [name for name in schema.names if name not in encodings and name not in FLAGS],
+        "use_dictionary": axes,
         "column_encoding": encodings,
         "max_rows_per_page": ROW_GROUP,
         "data_page_size": 8 * ROW_GROUP + 1,

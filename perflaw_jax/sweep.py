@@ -7,20 +7,18 @@ that could matter to a reducer, allowing for the float32 error, are evaluated ag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from perflaw_jax.engine import BATCHES, Engine, Problem, Rows
+from perflaw_jax.engine import BATCHES, Engine, Problem, Slab
 from perflaw_jax.frontier import Frontier
-from perflaw_jax.kernel import Decided, Found
+from perflaw_jax.kernel import Decided, Promise, Surveyed
 from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, excess
 
 PILOT_BLOCKS = 4064
-ROW_BLOCKS = 2**15  # decided at once where every feasible row is wanted
 WIDENING = 10  # of the margin, each time that it proves too narrow
 MOST_ORDERED_TILES = 10**6
 
@@ -69,14 +67,7 @@ class Doubts(NamedTuple):
 
     flat: np.ndarray
     best: np.ndarray
-    costs: list[np.ndarray]
-
-    @staticmethod
-    def of(found: Found) -> Doubts:
-        """The blocks that the device reports."""
-        best = np.asarray(found.best).ravel()
-        flat = np.flatnonzero(best > -np.inf)
-        return Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in found.costs])
+    costs: Sequence[np.ndarray]
 
     def take(self, index) -> Doubts:
         """The blocks at an index array, slice or mask."""
@@ -134,25 +125,34 @@ def _promising_first(engine: Engine, coordinates: list[np.ndarray], best: np.nda
     return list(zip(*((p * t).tolist() for p, t in zip(places, engine.tiling.tile, strict=True)), strict=True))
 
 
-def settle(engine: Engine, start: tuple[int, ...], found: Found, kept: Kept) -> None:
-    """Evaluate exactly what a tile's report leaves in doubt: most promising first, looking again after every batch."""
-    doubts = Doubts.of(found)
-    sizes = iter(BATCHES)  # what a few teach the reducers mostly settles the rest
+def settle(engine: Engine, start: tuple[int, ...], wanted: Any, kept: Kept) -> None:
+    """Evaluate exactly the blocks of a tile that ``find`` marks: [tile] booleans."""
+    flat = np.flatnonzero(np.asarray(wanted))
+    if len(flat):
+        promise = _refined(engine, start, flat, kept)
+        _settle(engine, start, Doubts(flat, promise.best, promise.costs), promise.excess, kept)
+
+
+def _settle(engine: Engine, start: tuple[int, ...], doubts: Doubts, promise: np.ndarray, kept: Kept) -> None:
+    """The most promising first, looking again after every batch: what a few teach the reducers mostly settles the rest."""
+    sizes = iter(BATCHES)
     batch = next(sizes)
+    doubts, promise = _sift(doubts, promise)
     while len(doubts.flat):
-        doubts, promise = _sift(doubts, _excess(engine, start, doubts, kept))
-        if len(promise) > BATCHES[0]:
-            floors = kept.marginals.floors() if kept.marginals is not None else []
-            places = engine.tiling.coordinates(start, doubts.flat)
-            doubts, promise = _sift(doubts, engine.refine(places, screen(engine, kept), floors))
         if len(promise) > batch:
             doubts = doubts.take(np.argpartition(-promise, batch))
         now, doubts = doubts.take(slice(batch)), doubts.take(slice(batch, None))
         batch = next(sizes, batch)
-        if len(now.flat):
-            decided, ids, real = engine.decide(engine.tiling.coordinates(start, now.flat))
-            _check_margin(engine, decided, real, now.best)
-            kept.update(as_batch(decided, ids, real))
+        decided, ids, real = engine.decide(engine.tiling.coordinates(start, now.flat))
+        _check_margin(engine, decided, real, now.best)
+        kept.update(as_batch(decided, ids, real))
+        doubts, promise = _sift(doubts, _excess(engine, start, doubts, kept))
+        if len(promise) > BATCHES[0] and engine.layout.lanes > 1:  # of one candidate, the best score has the least cost
+            doubts, promise = _sift(doubts, _refined(engine, start, doubts.flat, kept).excess)
+
+
+def _refined(engine: Engine, start: tuple[int, ...], flat: np.ndarray, kept: Kept) -> Promise:
+    return engine.refine(engine.tiling.coordinates(start, flat), screen(engine, kept), _floors(kept))
 
 
 def _sift(doubts: Doubts, promise: np.ndarray) -> tuple[Doubts, np.ndarray]:
@@ -231,62 +231,66 @@ def run(engine: Engine, kept: Kept, starts: Iterable[tuple[int, ...]] | None = N
     ``starts`` are those of the tiles to sweep, all of them if not given. Raises ``MarginExceeded``.
     """
     promising = pilot(engine, kept)
-    waiting = None
-    for start in (promising or engine.tiling.starts()) if starts is None else starts:
+
+    def look(start: tuple[int, ...]) -> tuple[Any, dict[str, Any] | None]:
         scout(engine, start, kept)
-        floors = kept.marginals.floors() if kept.marginals is not None else []
-        found = engine.find(start, screen(engine, kept), floors)
-        holds = engine.census(start) if kept.counts is not None else None
-        if waiting is not None:
-            yield _settle(engine, kept, *waiting)
-        waiting = (start, found, holds)
-    if waiting is not None:
-        yield _settle(engine, kept, *waiting)
+        wanted = engine.find(start, screen(engine, kept), _floors(kept))
+        return wanted, engine.census(start) if kept.counts is not None else None
+
+    for start, (wanted, holds) in _one_ahead(look, (promising or engine.tiling.starts()) if starts is None else starts):
+        settle(engine, start, wanted, kept)
+        _count(engine, kept, start, holds)
+        yield start
 
 
-def _settle(engine: Engine, kept: Kept, start: tuple[int, ...], found: Found, holds: dict[str, Any] | None) -> tuple[int, ...]:
-    settle(engine, start, found, kept)
-    if kept.counts is not None and holds is not None:
-        kept.counts.update(engine.tiling.covered(start), holds)
-    return start
-
-
-def feasible_rows(engine: Engine, kept: Kept) -> Iterator[tuple[int, int, Rows]]:
+def feasible_rows(engine: Engine, kept: Kept) -> Iterator[tuple[int, int, Slab]]:
     """All feasible candidates in the order of their ids, tile by tile; ``kept`` takes them in as well.
 
     The engine must have been made with ``in_order``. Each tile gives the range of ids it covers, [start, end), and its rows.
-    Raises ``MarginExceeded``.
     """
     pilot(engine, kept)
-    everything = Screen(np.float32(engine.margin), np.float32(-np.inf))
+
+    def look(start: tuple[int, ...]) -> Surveyed:
+        return engine.survey(start, screen(engine, kept), _floors(kept))
+
+    for start, surveyed in _one_ahead(look, engine.tiling.starts()):
+        doubts = _doubts(surveyed)
+        _settle(engine, start, doubts, _excess(engine, start, doubts, kept), kept)
+        _count(engine, kept, start, surveyed.holds)
+        first = int(engine.problem.space.ids([index.flat[0] for index in engine.tiling.indices(start)]))
+        place = np.flatnonzero(surveyed.feasible)
+        yield first, first + engine.tiling.covered(start), Slab(start, first + place, place, surveyed)
+
+
+def _doubts(surveyed: Surveyed) -> Doubts:
+    best = np.asarray(surveyed.best).ravel()
+    flat = np.flatnonzero(best > -np.inf)
+    return Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in surveyed.costs])
+
+
+def _one_ahead(look: Callable[[tuple[int, ...]], Any], starts: Iterable[tuple[int, ...]]) -> Iterator[tuple[tuple, Any]]:
+    """Each start with what was dispatched for it, the next one's work dispatched before it is handed out.
+
+    The first is handed out alone: what it teaches the reducers spares most of the work on the second.
+    """
+    rest = iter(starts)
+    for first in rest:
+        yield first, look(first)
+        break
     waiting = None
-    for start in engine.tiling.starts():
-        found = engine.find(start, everything, [])
-        holds = engine.census(start) if kept.counts is not None else None
+    for start in rest:
+        dispatched = start, look(start)
         if waiting is not None:
-            yield _rows(engine, kept, *waiting)
-        waiting = (start, found, holds)
+            yield waiting
+        waiting = dispatched
     if waiting is not None:
-        yield _rows(engine, kept, *waiting)
+        yield waiting
 
 
-def _rows(
-    engine: Engine, kept: Kept, start: tuple[int, ...], found: Found, holds: dict[str, Any] | None
-) -> tuple[int, int, Rows]:
-    tiling, space = engine.tiling, engine.problem.space
-    doubts = Doubts.of(found)
-    coordinates = tiling.coordinates(start, doubts.flat)
-    decided, ids, real = engine.decide(coordinates, size=ROW_BLOCKS)
-    _check_margin(engine, decided, real, doubts.best)
-    matters = np.flatnonzero(_excess(engine, start, doubts, kept) >= 0)
-    kept.update(as_batch(jax.tree.map(lambda leaf: leaf[matters], decided), ids[matters], real[matters]))
-    digits, _ = tiling.members(coordinates)
-    mask = decided.feasible & real
-    wanted = decided._replace(feasible=None, raw=None, low=None, high=None)  # these are no columns of a result
-    results = jax.tree.map(lambda leaf: leaf[mask], wanted)
-    rows = Rows(ids[mask], [np.broadcast_to(d, mask.shape)[mask] for d in digits], results)
-    covered = tiling.covered(start)
+def _floors(kept: Kept) -> list[np.ndarray]:
+    return kept.marginals.floors() if kept.marginals is not None else []
+
+
+def _count(engine: Engine, kept: Kept, start: tuple[int, ...], holds: dict[str, Any] | None) -> None:
     if kept.counts is not None and holds is not None:
-        kept.counts.update(covered, holds)
-    first = int(space.ids([index.flat[0] for index in tiling.indices(start)]))
-    return first, first + covered, rows
+        kept.counts.update(engine.tiling.covered(start), holds)

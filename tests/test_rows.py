@@ -7,10 +7,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from problems import problems
 
+from perflaw_jax.columns import Columns
 from perflaw_jax.laws import FunctionLaw, PerformanceDense
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.sweep import Engine, Kept, Problem, feasible_rows
+
+
+def as_written(columns):
+    plain = {name: c[1][c[0]] if isinstance(c, tuple) else c for name, c in columns.items() if c is not None}
+    return {name: np.broadcast_to(c, len(plain["candidate_id"])) for name, c in plain.items()}
 
 
 def check(problem, target=500):
@@ -18,19 +24,23 @@ def check(problem, target=500):
     engine = Engine(problem, target=target, in_order=True)
     kept = Kept.empty(problem, top=10, marginals=True, counts=True)
     end, ids = 0, []
-    for begin, after, rows in feasible_rows(engine, kept):
+    columns = Columns(engine, budget=1e24)
+    for begin, after, slab in feasible_rows(engine, kept):
         assert begin == end < after
-        assert ((rows.ids >= begin) & (rows.ids < after)).all()
+        assert ((slab.ids >= begin) & (slab.ids < after)).all()
         end = after
-        ids += rows.ids.tolist()
-        e, d = brute.evaluation, rows.decided
-        assert np.array_equal(np.array(rows.digits), np.array(problem.space.digits(rows.ids)))
-        assert np.array_equal(d.total_params, e.total_params[rows.ids])
-        assert np.array_equal(d.training_flops, e.training_flops[rows.ids])
-        for name in ("training_tokens", "active_params"):
-            assert np.array_equal(getattr(d, name), brute.quantities[name][rows.ids])
-        np.testing.assert_allclose(d.score, e.score[rows.ids], rtol=1e-13)
-        assert all(np.array_equal(cost, brute.costs[rows.ids, i]) for i, cost in enumerate(d.costs))
+        ids += slab.ids.tolist()
+        rows, e = as_written(columns.full_slab(slab)), brute.evaluation
+        fields = problem.space.fields(problem.space.digits(slab.ids))
+        for name in fields.keys() & rows.keys():
+            assert np.array_equal(rows[name], fields[name])
+        assert np.array_equal(rows["training_tokens"], brute.quantities["training_tokens"][slab.ids])
+        assert np.array_equal(rows["active_params"], brute.quantities["active_params"][slab.ids])
+        assert np.array_equal(rows["total_params"], e.total_params[slab.ids])
+        assert np.array_equal(rows["training_flops"], e.training_flops[slab.ids].astype(np.float32))
+        np.testing.assert_allclose(rows["score"], e.score[slab.ids], rtol=1.2e-7)
+        compact = columns.compact_slab(slab)
+        assert np.array_equal(compact["candidate_id"], slab.ids) and np.array_equal(compact["score"], rows["score"])
     assert end == problem.space.size
     assert ids == np.flatnonzero(brute.feasible).tolist()
     assert kept.top.finish().candidate_id.tolist() == brute.top(10).tolist()
