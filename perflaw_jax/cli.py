@@ -51,6 +51,8 @@ def _expected(error: Exception) -> int | None:
         return fail(str(error), WRONG_INPUT)
     if isinstance(error, OSError) or type(error).__name__ == "StoreError":
         return fail(str(error), FAILED)
+    if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error):
+        return fail(f"the device is out of memory: {str(error).splitlines()[0]}", FAILED)
     return None
 
 
@@ -140,7 +142,8 @@ def laws(as_json: Json = False) -> None:
 @app.command()
 def models(
     models_file: Annotated[
-        Path | None, typer.Option("--models", help="A table of the same columns in place of the shipped one.")
+        Path | None,
+        typer.Option("--models", exists=True, dir_okay=False, help="A table of the same columns in place of the shipped one."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -232,7 +232,7 @@ def test_models(tmp_path):
 def test_models_of_ones_own(tmp_path):
     (tmp_path / "mine.csv").write_text("name,kind\na,dense\n")
     assert "mine.csv: missing columns" in complaint(perflaw("models", "--models", "mine.csv", cwd=tmp_path), 2)
-    assert "absent.csv" in complaint(perflaw("models", "--models", "absent.csv", cwd=tmp_path), 1)
+    assert "absent.csv" in complaint(perflaw("models", "--models", "absent.csv", cwd=tmp_path), 2)
 
 
 # --- sweep --------------------------------------------------------------------------------------------------------------
@@ -447,6 +447,16 @@ def test_out_of_memory(here, monkeypatch):
 
     monkeypatch.setattr(runner, "make_problem", run_out)
     assert complaint(perflaw("sweep", "tiny.toml", cwd=here), 1) == "perflaw: out of memory"
+
+
+def test_running_out_of_the_memory_of_the_device_is_one_line(here, monkeypatch):
+    import jax
+
+    def exhausted(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 3 bytes.\nmore")
+
+    monkeypatch.setattr(runner, "make_problem", exhausted)
+    assert "the device is out of memory" in complaint(perflaw("sweep", "tiny.toml", cwd=here), 1)
 
 
 def test_a_defect_of_the_program_is_not_hidden(here, monkeypatch):

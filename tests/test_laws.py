@@ -337,3 +337,8 @@ def test_what_is_wrong_with_a_setting(own, name, message):
 def test_a_function_with_settings_is_static_under_jit(own):
     law = find_law("own.laws:chinchilla").with_settings({"a": 1.0}).law
     assert isinstance(law, FunctionLaw) and jax.tree.leaves(law) == []
+
+
+def test_a_setting_below_what_makes_sense_is_refused():
+    with pytest.raises(ValueError, match="law_settings.gamma: must be at least 1, not 0.5"):
+        LAWS["performance-moe"].with_settings({"gamma": 0.5})

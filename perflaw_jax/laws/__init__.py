@@ -7,7 +7,7 @@ A law is a pytree whose leaves are its coefficients, with ``raw(design) -> score
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -43,6 +43,7 @@ class LawEntry:
     experts: bool  # whether it scores mixture-of-experts designs
     higher_is_better: bool = True
     note: str = ""  # shown wherever the law is shown
+    least: Mapping[str, float] = field(default_factory=dict)  # setting -> the least value that makes sense
 
     def with_settings(self, settings: Mapping[str, float]) -> "LawEntry":
         """The entry with coefficients replaced; a setting that the law does not have is a ValueError."""
@@ -53,6 +54,8 @@ class LawEntry:
             if key not in allowed:
                 hint = nearest(key, allowed) if allowed else "it has no settings"
                 raise ValueError(f"law_settings.{key}: {self.name} has no such setting; {hint}")
+            if settings[key] < self.least.get(key, -float("inf")):
+                raise ValueError(f"law_settings.{key}: must be at least {self.least[key]:g}, not {settings[key]:g}")
         return LawEntry(**{**self.__dict__, "law": self.law._replace(**settings)})
 
     def check(self, score: Callable[..., Scalar], *arguments: Any, experts: bool) -> None:
@@ -146,6 +149,7 @@ LAWS: dict[str, LawEntry] = {
             source=f"{_PAPER}; constants from the authors' planner (plan.py, commit 3ffa946)",
             valid="dense models of 2024, 0.5B to 1000B parameters; overrates models before 2024 by 10 to 20 points",
             experts=False,
+            least={"gamma": 1.0},
         ),
         LawEntry(
             name="performance-moe",
@@ -156,6 +160,7 @@ LAWS: dict[str, LawEntry] = {
             valid="MoE models trained on more than 2.5 trillion tokens (mean absolute error 7.2 on the 11 in data/models.csv)",
             experts=True,
             note="reconstruction: the paper's MoE form and constants were not available",
+            least={"gamma": 1.0},
         ),
     )
 }
