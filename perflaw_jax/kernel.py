@@ -192,38 +192,54 @@ def decide(layout: Layout, fields: dict, task: Task, margin: Scalar) -> Decided:
 def census(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str, Scalar]:
     """Float64 over a whole tile: how many candidates each limit holds for, and how many are feasible (exact whole numbers).
 
-    What the lanes of a block share is looked at once; the law is asked only where a limit or a non-finite score may cut.
+    In two passes, lane by lane and row by row: what a row along the innermost axis shares is looked at once. The law is asked
+    only where a limit on the score or a score that is no finite number may cut.
     """
     *outer, inner = valid
 
-    def one(values: dict) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
-        """What one candidate's block shares, and what is its own."""
+    def own(values: dict) -> dict[str, Scalar]:
+        """What may differ between the candidates of a block."""
         design = make_design(values, task.spend)
         raw = task.law.raw(design)
         holds = checks(design, raw, task.limits)
         own = {name: h for name, h in holds.items() if not layout.tokens_inner or name in DEPENDS_ON_TOKENS}
-        own["finite"] = jnp.asarray(True) if layout.finite else jnp.isfinite(raw)
-        return {name: h for name, h in holds.items() if name not in own}, own
+        return own if layout.finite else {**own, "finite": jnp.isfinite(raw)}
 
-    one = jax.jit(one)
+    own = jax.jit(own)  # traced once for all lanes
 
-    def block(values: dict) -> dict[str, Scalar]:
-        counted = [jnp.where(values[inner][i], 1.0, 0.0) for i in range(layout.lanes)]
-        results = [one(lane(values, layout, i)) for i in range(layout.lanes)]
-        shared = results[0][0]
-        counts = {name: jnp.where(h, _tree(jnp.add, counted), 0.0) for name, h in shared.items()}
-        for name in results[0][1]:
-            counts[name] = _tree(jnp.add, [jnp.where(own[name], n, 0.0) for (_, own), n in zip(results, counted, strict=True)])
-        every = [jnp.where(reduce(jnp.logical_and, own.values()), n, 0.0) for (_, own), n in zip(results, counted, strict=True)]
-        counts["feasible"] = jnp.where(reduce(jnp.logical_and, shared.values(), jnp.asarray(True)), _tree(jnp.add, every), 0.0)
-        del counts["finite"]
+    def lanes_of(values: dict) -> dict[str, Scalar]:
+        results = [own(lane(values, layout, i)) for i in range(layout.lanes)]
+        real = [values[inner][i] for i in range(layout.lanes)]
+        if len(results[0]) > 1:
+            results = [{**r, "feasible": reduce(jnp.logical_and, r.values())} for r in results]
+        masks = {name: [r[name] & here for r, here in zip(results, real, strict=True)] for name in results[0]}
+        return {name: _tree(jnp.add, [jnp.where(m, 1, 0).astype(jnp.int32) for m in ms]) for name, ms in masks.items()}
+
+    def row(values: dict) -> dict[str, Scalar]:
+        design = make_design(lane(values, layout, 0), task.spend)
+        shared = checks(design, jnp.asarray(0.0), task.limits)
+        total = {name: values[f"own {name}"] for name in blocks}
+        shared = {name: h for name, h in shared.items() if name not in total}
+        feasible = total.get("feasible", next(iter(total.values()), values["size"]))  # own checks: several, one or none
+        total |= {name: jnp.where(h, values["size"], 0) for name, h in shared.items()}
+        total["feasible"] = jnp.where(reduce(jnp.logical_and, shared.values(), jnp.asarray(True)), feasible, 0)
         real = reduce(jnp.logical_and, [values[name] for name in outer], jnp.asarray(True))
-        return {name: jnp.where(real, n, 0.0) for name, n in counts.items()}
+        return {name: jnp.where(real, n, 0) for name, n in total.items() if name != "finite"}
 
     dims = {**layout.dims, **{name: (position,) for position, name in enumerate(valid)}}
-    counts = nest(block, layout, dims, with_lanes={inner})({**fields, **valid})
-    # fused into one program, the sum was 10 to 40 times slower on CPU than after a barrier
-    return {name: jnp.sum(c) for name, c in lax.optimization_barrier(counts).items()}
+    blocks = lax.optimization_barrier(nest(lanes_of, layout, dims, with_lanes={inner})({**fields, **valid}))
+    # without the barrier CPU code was 2 to 40 times slower: each sum would start from the fields again
+    counts = {f"own {name}": jnp.sum(n, axis=-1, keepdims=True, dtype=jnp.int32) for name, n in blocks.items()}
+    size = jnp.sum(valid[inner], dtype=jnp.int32, keepdims=True)[0]
+    dims |= {"size": (layout.depth - 1,), **dict.fromkeys(counts, tuple(range(layout.depth)))}
+    values = {**_first_of_rows(layout, fields), **{name: valid[name] for name in outer}, **counts, "size": size}
+    totals = nest(row, layout, {name: dims[name] for name in values})(values)
+    return {name: jnp.sum(n, dtype=jnp.int32) for name, n in totals.items()}
+
+
+def _first_of_rows(layout: Layout, fields: dict) -> dict:
+    """Values of a tile's fields cut to the first block of the innermost axis."""
+    return {name: v[..., :1] if _has_lanes(name, layout) else v for name, v in fields.items()}
 
 
 def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen, axis_floors: dict) -> Surveyed:
@@ -242,7 +258,7 @@ def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen
         costs = tuple(jnp.asarray(quantity(c, design), single) for c in layout.costs)
         wanted = excess(jnp, screen, best, costs, [values[name] for name in axis_floors]) >= 0
         return (
-            {name: jnp.where(h & real, 1.0, 0.0) for name, h in holds.items()},
+            {name: jnp.where(h & real, 1, 0).astype(jnp.int32) for name, h in holds.items()},
             jnp.where(wanted, best, single(-jnp.inf)),
             costs,
             feasible,
@@ -258,10 +274,10 @@ def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen
     dims = {**layout.dims, **{name: (position,) for names in (axis_floors, valid) for position, name in enumerate(names)}}
     counts, *results = nest(one, layout, dims, with_lanes={inner})({**fields, **axis_floors, **valid})
     best, costs, feasible, score, flops, tokens = results
-    first = {name: v[..., :1] if layout.tokens_inner and _has_lanes(name, layout) else v for name, v in fields.items()}
-    holds = {name: jnp.sum(c) for name, c in lax.optimization_barrier(counts).items()}
-    total, active = nest(sizes, layout, layout.dims)(first)
-    return Surveyed(best, costs, feasible, score, flops, tokens, total, active, holds)
+    once = _first_of_rows(layout, fields) if layout.tokens_inner else fields
+    totals = {name: jnp.sum(n, dtype=jnp.int32) for name, n in lax.optimization_barrier(counts).items()}
+    total, active = nest(sizes, layout, layout.dims)(once)
+    return Surveyed(best, costs, feasible, score, flops, tokens, total, active, totals)
 
 
 def _over_blocks(function: Callable[[dict], Any], values: dict) -> Callable[[dict], Any]:
