@@ -11,8 +11,10 @@ import jax
 import numpy as np
 
 from perflaw_jax import kernel
+from perflaw_jax.bounds import UnboundedPrimitive, bound
+from perflaw_jax.intervals import Interval, interval
 from perflaw_jax.kernel import Decided, Layout, Promise, Surveyed, Task
-from perflaw_jax.objective import Bound
+from perflaw_jax.objective import Bound, make_design
 from perflaw_jax.reduce import Screen
 from perflaw_jax.space import Space
 from perflaw_jax.tiling import MAX_LANES, Tiling
@@ -20,6 +22,7 @@ from perflaw_jax.tiling import MAX_LANES, Tiling
 LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
 SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
+RUN_ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled in half the time
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
 
 
@@ -70,9 +73,12 @@ class Engine:
             lanes=self.tiling.lanes,
             tokens_inner=self._only_tokens_inside() and bool(np.all(np.diff(inner.values) >= 0)),
             costs=problem.costs,
+            finite=always_finite(problem),
         )
-        options = kernel.CPU_OPTIONS if jax.default_backend() == "cpu" else None
-        self._find = jax.jit(partial(kernel.find, self.layout), compiler_options=options)
+        on_cpu = jax.default_backend() == "cpu"
+        options = kernel.CPU_OPTIONS if on_cpu else None
+        finding = kernel.FINITE_CPU_OPTIONS if on_cpu and self.layout.finite else options
+        self._find = jax.jit(partial(kernel.find, self.layout), compiler_options=finding)
         self._census = jax.jit(partial(kernel.census, self.layout), compiler_options=options)
         self._survey = jax.jit(partial(kernel.survey, self.layout), compiler_options=options)
         self._refine = jax.jit(partial(kernel.refine, self.layout), compiler_options=options)
@@ -182,6 +188,28 @@ class Engine:
         slices = [floors[axis][index] for axis, index in zip(self.tiling.order, indices, strict=True)]
         slices[-1] = slices[-1].min(axis=1)  # any lane may be improved
         return {f"floor{i}": s.astype(np.float32) for i, s in enumerate(slices)}
+
+
+def always_finite(problem: Problem) -> bool:
+    """Whether every raw score of the grid is known to be a finite number, in float32 as well: by bounds over the whole grid."""
+
+    def raw(values: dict[str, Any]) -> Any:
+        return problem.law.raw(make_design(values, problem.space.spend))
+
+    box = {name: _around(table.values) for name, table in problem.space.tables.items()}
+    try:
+        found = jax.jit(bound(raw), compiler_options=RUN_ONCE)(box)
+    except UnboundedPrimitive:
+        return False
+    return bool(np.isfinite(found.lower) & np.isfinite(found.upper) & ~np.asarray(found.nan))
+
+
+def _around(values: np.ndarray) -> Interval:
+    """The float32 interval that holds float64 values, and what they are in float32."""
+    low, high = np.float32(values.min()), np.float32(values.max())
+    low = low if low <= values.min() else np.nextafter(low, np.float32(-np.inf))
+    high = high if high >= values.max() else np.nextafter(high, np.float32(np.inf))
+    return interval(low, high)
 
 
 def _batches(values: dict[str, np.ndarray], count: int, dtype: type, size: int | None = None) -> Iterator[dict[str, Any]]:
