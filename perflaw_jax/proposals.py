@@ -126,4 +126,3 @@ def _first(holds: Callable[[np.ndarray], np.ndarray], count: int, size: int) -> 
         high = np.where(open & true, middle, high)
         low = np.where(open & ~true, middle + 1, low)
     return low
-

@@ -90,16 +90,16 @@ class RustunaProposer:
         return Asked(trial, {name: trial.suggest_int(name, 0, n - 1) for name, n in self._counts.items()})
 
     def tell(self, asked: Asked, verdict: Verdict) -> dict[str, Any]:
-        """Learn what became of one's own proposal; returns the constraint alone."""
+        """Learn what became of one's own proposal; returns its system attributes, among them its generation."""
         asked.trial.set_constraint(LIMITS, verdict.violation)
-        self._study.tell(asked.trial.number, list(verdict.values))
-        return {CONSTRAINT: verdict.violation}
+        told = self._study.tell(asked.trial.number, list(verdict.values))
+        return {**told.system_attrs, CONSTRAINT: verdict.violation}
 
     def learn(self, trials: Sequence[FrozenTrial]) -> None:
         """Learn from trials of other processes, or of an earlier run."""
         distributions = {name: self._rustuna.distributions.IntDistribution(0, n - 1) for name, n in self._counts.items()}
         for trial in trials:
-            notes = {CONSTRAINT: str(trial.constraints[LIMITS])}
+            notes = {name: str(note) for name, note in trial.system_attrs.items()}  # it knows text alone
             known = {"values": trial.values, "params": trial.params, "distributions": distributions, "system_attrs": notes}
             self._study.add_trial(self._rustuna.create_trial(**known))
 

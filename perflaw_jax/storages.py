@@ -7,20 +7,21 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from perflaw_jax.manifest import StoreError
 
 JOURNAL = "journal:"
 JOURNAL_ENDINGS = (".log", ".journal")
 DATABASES = ("sqlite", "postgresql")
-TRIES = 5  # at making the tables of a new database, which another process may be doing too
+TRIES, PAUSE = 5, 0.2  # seconds; at making the tables of a new database
 
 
 class KernelLock(JournalFileOpenLock):
@@ -51,9 +52,20 @@ def drop_unfinished_line(file: IO[bytes]) -> None:
         file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def open_storage(text: str) -> BaseStorage:
+@contextmanager
+def opened(text: str) -> Iterator[BaseStorage]:
     """The storage that the user names; ValueError for what is none, StoreError for one that cannot be reached."""
-    if text.startswith(JOURNAL) or text.endswith(JOURNAL_ENDINGS):
+    storage = _open(text)
+    try:
+        yield storage
+    finally:
+        if isinstance(storage, RDBStorage):
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _open(text: str) -> BaseStorage:
+    if text.startswith(JOURNAL) or (text.endswith(JOURNAL_ENDINGS) and "://" not in text):
         path = text.removeprefix(JOURNAL)
         with reaching(text):
             return JournalStorage(JournalFileBackend(path, KernelLock(path)))
@@ -61,13 +73,36 @@ def open_storage(text: str) -> BaseStorage:
     if "://" not in text or database not in DATABASES:
         allowed = "sqlite:///FILE, postgresql://USER@HOST/DATABASE or journal:FILE"
         raise ValueError(f"--storage: {shown(text)} is no storage; allowed: {allowed}")
+    try:
+        make_url(text).get_dialect()
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            f"--storage: {shown(text)} is not a database URL; write {database}://USER@HOST:PORT/DATABASE"
+        ) from None
     with reaching(text):
-        for _ in range(TRIES):
-            try:
-                return RDBStorage(text)
-            except (IntegrityError, ProgrammingError):
-                time.sleep(0.2)
-        return RDBStorage(text)
+        storage = _database(text)
+        if database == "sqlite":
+            event.listen(storage.engine, "connect", _write_ahead)
+            storage.engine.dispose()  # connections made before that
+        return storage
+
+
+def _database(url: str) -> RDBStorage:
+    """A database with Optuna's tables; another process may be making them at the same time."""
+    for _ in range(TRIES):
+        try:
+            return RDBStorage(url)
+        except (IntegrityError, ProgrammingError, OperationalError) as error:
+            if "exist" not in str(error):
+                raise
+            time.sleep(PAUSE)
+    return RDBStorage(url)
+
+
+def _write_ahead(connection: Any, _: Any) -> None:
+    """Spare SQLite the wait for the disk at every commit: what a killed process committed is kept all the same."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 @contextmanager
@@ -75,8 +110,6 @@ def reaching(storage: str) -> Iterator[None]:
     """Whatever fails inside for the storage's sake is one line that names it."""
     try:
         yield
-    except ArgumentError as error:
-        raise ValueError(f"--storage: {shown(storage)} is not a database URL: {_line(error)}") from None
     except ImportError as error:
         raise ValueError(f"--storage: {shown(storage)} needs a driver: pip install 'perflaw_jax[postgres]'") from error
     except (SQLAlchemyError, StorageInternalError, OSError, ValueError, KeyError) as error:

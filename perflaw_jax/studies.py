@@ -11,9 +11,10 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import optuna
@@ -21,12 +22,12 @@ from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from perflaw_jax.spec_values import show
-from perflaw_jax.storages import reaching
+from perflaw_jax.storages import opened, reaching, shown
 
-ID, OWNER = "candidate_id", "process"  # user attributes of a trial
+ID, DESIGN, OWNER = "candidate_id", "design", "process"  # user attributes of a trial
 IDENTITY = "perflaw"  # user attribute of a study: what it searches
 LONGEST_SPEC = 50_000  # characters that are kept in it; of a longer one the hash must do
-ABANDONED = timedelta(minutes=1)  # for a claim of another host; it lasts milliseconds
+ABANDONED = timedelta(minutes=1)  # for a claim, which lasts milliseconds
 POLL = 0.05  # seconds between looks at what others have claimed
 
 
@@ -86,9 +87,10 @@ class InMemory:
 class Stored:
     """Finished trials in an Optuna study, shared with whatever other process works on it."""
 
-    def __init__(self, study: optuna.Study, counts: Mapping[str, int], size: int, total: int):
-        """The study to keep to, what there is to choose from, the number of candidates, and the trials to reach."""
+    def __init__(self, study: optuna.Study, storage: str, counts: Mapping[str, int], size: int, total: int):
+        """The study and the name of its storage, what there is to choose from, how many candidates, how many trials."""
         self._storage, self._study_id = study._storage, study._study_id
+        self._reaching = partial(reaching, storage)
         self._distributions = {name: IntDistribution(0, n - 1) for name, n in counts.items()}
         self._size, self._total = size, total
         self._mine: set[int] = set()
@@ -98,14 +100,13 @@ class Stored:
         """How many trials there are to do; waits while others hold the last claims, and gives up those of the dead."""
         while True:
             trials = self._trials()
-            open = [t for t in trials if t.state == TrialState.RUNNING]
-            for trial in filter(_orphaned, open):
-                with suppress(optuna.exceptions.UpdateFinishedTrialError):  # someone else was faster
-                    self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            done = sum(map(self._ours, trials))
-            claimed = sum(not _orphaned(t) for t in open)
-            if done + claimed < self._total or not claimed:
-                return max(0, self._total - done - claimed)
+            claims = [t for t in trials if t.state == TrialState.RUNNING]
+            for orphan in filter(_orphaned, claims):
+                self._finish(orphan._trial_id, TrialState.FAIL)
+            claimed = sum(not _orphaned(t) for t in claims)
+            missing = self._total - sum(map(self._ours, trials)) - claimed
+            if missing > 0 or not claimed:
+                return max(0, missing)
             time.sleep(POLL)
 
     def news(self) -> list[FrozenTrial]:
@@ -120,7 +121,7 @@ class Stored:
     def add(self, trials: Sequence[Told]) -> None:
         """Keep finished trials, as many as the total still has room for."""
         for told in trials:
-            attributes = {ID: told.candidate_id, OWNER: _process(), **told.fields}
+            attributes = {ID: told.candidate_id, DESIGN: told.fields, OWNER: _process()}
             claim = create_trial(
                 state=TrialState.RUNNING,
                 params=told.params,
@@ -128,13 +129,14 @@ class Stored:
                 user_attrs=attributes,
                 system_attrs=told.notes,
             )
-            trial = self._storage.create_new_trial(self._study_id, claim)
-            number = self._storage.get_trial_number_from_id(trial)
-            if self._has_room(number):
-                self._storage.set_trial_state_values(trial, TrialState.COMPLETE, told.values)
-            else:
-                self._storage.set_trial_state_values(trial, TrialState.FAIL)
+            with self._reaching():
+                trial = self._storage.create_new_trial(self._study_id, claim)
+                number = self._storage.get_trial_number_from_id(trial)
             self._mine.add(number)
+            if self._has_room(number):
+                self._finish(trial, TrialState.COMPLETE, told.values)
+            else:
+                self._finish(trial, TrialState.FAIL)
 
     def ids(self) -> list[int]:
         """The candidate ids of all finished trials, in the order of the trials."""
@@ -147,8 +149,13 @@ class Stored:
         before = [t for t in self._trials() if t.number < number]
         return sum(self._ours(t) or t.state == TrialState.RUNNING for t in before) < self._total
 
+    def _finish(self, trial: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+        with self._reaching(), suppress(optuna.exceptions.UpdateFinishedTrialError):  # someone else did
+            self._storage.set_trial_state_values(trial, state, values)
+
     def _trials(self) -> list[FrozenTrial]:
-        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+        with self._reaching():
+            return self._storage.get_all_trials(self._study_id, deepcopy=False)
 
     def _ours(self, trial: FrozenTrial) -> bool:
         """Whether it is a finished trial of this search; what someone else put into the study is passed over."""
@@ -157,24 +164,21 @@ class Stored:
         return complete and type(id) is int and 0 <= id < self._size
 
 
-def open_study(
-    storage: str, name: str, identity: Mapping[str, Any], directions: Sequence[str]
-) -> optuna.Study:
+@contextmanager
+def opened_study(storage: str, name: str, identity: Mapping[str, Any], directions: Sequence[str]) -> Iterator[optuna.Study]:
     """The study of that name, made if there is none; ValueError where it searches something else."""
-    from perflaw_jax.storages import open_storage
-
-    backend = open_storage(storage)
-    with reaching(storage):
-        study = optuna.create_study(storage=backend, study_name=name, directions=list(directions), load_if_exists=True)
-        known = study.user_attrs.get(IDENTITY)
-        if known is None and not study.get_trials(deepcopy=False):
-            study.set_user_attr(IDENTITY, _kept(identity))
-            known = _kept(identity)
-    if not isinstance(known, dict):
-        raise ValueError(f"--study: {name!r} in {storage} was not made by perflaw search; choose another name")
-    if known != _kept(identity):
-        raise ValueError(f"--study: {name!r} searches something else: {_difference(known, identity)}; choose another name")
-    return study
+    with opened(storage) as backend:
+        with reaching(storage):
+            study = optuna.create_study(storage=backend, study_name=name, directions=list(directions), load_if_exists=True)
+            known = study.user_attrs.get(IDENTITY)
+            if known is None and not study.get_trials(deepcopy=False):
+                study.set_user_attr(IDENTITY, _kept(identity))
+                known = _kept(identity)
+        if not isinstance(known, dict):
+            raise ValueError(f"--study: {name!r} in {shown(storage)} was not made by perflaw search; choose another name")
+        if known != _kept(identity):
+            raise ValueError(f"--study: {name!r} searches something else: {_difference(known, identity)}; choose another name")
+        yield study
 
 
 def _kept(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,14 +206,16 @@ def _process() -> str:
 
 
 def _orphaned(trial: FrozenTrial) -> bool:
-    """Whether a running trial has lost its process: no process of ours leaves one behind unless it is killed."""
+    """Whether a claim has lost its process; a claim is held for milliseconds, and this process holds none while it looks."""
+    if trial.datetime_start is None or datetime.now() - trial.datetime_start > ABANDONED:
+        return True
     host, _, pid = str(trial.user_attrs.get(OWNER, "")).rpartition(":")
     if host != socket.gethostname():
-        return not host or trial.datetime_start is None or datetime.now() - trial.datetime_start > ABANDONED
+        return not host  # nobody's: not made by a search
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):
         return True
     except PermissionError:
-        pass  # another user's process
-    return False
+        return False  # another user's process
+    return int(pid) == os.getpid()
