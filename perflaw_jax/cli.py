@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from perflaw_jax.search_runner import Searched
 
 DONE, FAILED, WRONG_INPUT, INFEASIBLE = 0, 1, 2, 3
 INTERRUPTED = 130  # what typer returns after Ctrl-C
@@ -216,6 +219,52 @@ def sweep(
 
 
 @app.command()
+def search(
+    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")],
+    method: Annotated[str, typer.Option(help="exact: the certified optimum; optuna: trials under a budget.")] = "exact",
+    out: Annotated[
+        Path | None, typer.Option(readable=False, help="Result directory; results/<name>-<method> if not given.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Trials in the whole study, earlier runs and other processes included.")] = 1000,
+    sampler: Annotated[
+        str | None, typer.Option(help="random, qmc, tpe, cmaes, gp, nsgaii, nsgaiii or rustuna; by default what suits.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampler; a search in memory can be repeated.")] = 0,
+    cell: Annotated[
+        str | None, typer.Option(metavar="AXIS[,AXIS]", help="Axes that a trial leaves open: all their values are evaluated.")
+    ] = None,
+    multi: Annotated[bool, typer.Option("--multi", help="Search for the frontier: the score and output.frontier.")] = False,
+    storage: Annotated[
+        str | None, typer.Option(help="sqlite:///FILE, postgresql://USER@HOST/DATABASE or journal:FILE; memory if not given.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="The study's name in the storage; the spec's if not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search a grid that is too large to sweep: for its certified optimum, or with Optuna under a budget of trials."""
+    from perflaw_jax.design import nearest
+    from perflaw_jax.spec import load_spec
+
+    if method not in (methods := ("exact", "optuna")):
+        raise ValueError(f"--method: no method named {method!r}; {nearest(method, methods)}")
+    spec = load_spec(spec_file, settings or ())
+    where = out or Path("results") / f"{spec.name}-{method}"
+    from perflaw_jax import progress
+    from perflaw_jax.search_runner import Plan, Stopped, run_search
+
+    axes = tuple(part.strip() for part in cell.split(",")) if cell is not None else ()
+    plan = Plan(trials=trials, sampler=sampler, seed=seed, cell=axes, multi=multi, storage=storage, study=study)
+    try:
+        with progress.shown(spec.name, spec.space().size) as tick:
+            found = run_search(spec, where, plan, tick)
+    except Stopped as stopped:
+        raise typer.Exit(fail(str(stopped), FAILED)) from None
+    _show_search(found, as_json)
+
+
+@app.command()
 def verify(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A result directory.")],
     as_json: Json = False,
@@ -235,6 +284,26 @@ def verify(
     if not as_json:
         shards = read_manifest(directory)["shards"]
         print(f"{directory}: sound; {len(shards)} files, {sum(shard['rows'] for shard in shards):,} rows")
+
+
+def _show_search(found: Searched, as_json: bool) -> None:
+    from perflaw_jax import display
+
+    entry, trials = found.entry, found.account["trials"]
+    if as_json:
+        best = {name: _plain_list(values[:10]) for name, values in found.top.items()}
+        law = {"law": entry.name, "note": entry.note}
+        _print_json({"out": str(found.directory), "seconds": found.seconds, **law, **found.account, "best": best})
+    elif trials["feasible"]:
+        note = f" ({entry.note})" if entry.note else ""
+        title = f"{found.name}: the best found by {entry.name}{note}"
+        display.table(display.designs(found.top, 10, entry.metric), title=title)
+        parts = (f"{trials['finished']:,} trials by {found.sampler}", f"{trials['feasible']:,} feasible")
+        print(", ".join((*parts, f"{trials['distinct']:,} distinct candidates")))
+        print(f"frontier of {found.frontier_points:,} points")
+        print(f"{found.seconds:.1f} s; results in {found.directory}")
+    if not trials["feasible"]:
+        raise typer.Exit(fail(f"none of {trials['finished']:,} trials satisfies the limits", INFEASIBLE))
 
 
 def _show_prediction(result: dict[str, Any]) -> None:

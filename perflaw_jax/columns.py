@@ -90,10 +90,10 @@ class Columns:
         """The frontier's minimised costs."""
         return dict(zip(self.engine.problem.costs, rows.decided.costs, strict=True))
 
-    def of(self, ids: np.ndarray) -> Rows:
-        """Candidates by their ids, in that order, evaluated exactly."""
+    def of(self, ids: np.ndarray, size: int | None = None) -> Rows:
+        """Candidates by their ids, in that order, evaluated exactly; ``size`` as ``Engine.decide`` has it."""
         blocks, lane = self.engine.tiling.block_of(ids)
-        decided, _, _ = self.engine.decide(blocks)
+        decided, _, _ = self.engine.decide(blocks, size=size)
         pick = (np.arange(len(ids)), lane)
         flat = jax.tree.map(lambda leaf: leaf[pick], decided)
         return Rows(ids, self.engine.problem.space.digits(ids), flat)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -86,6 +87,14 @@ class Engine:
         self._device_values: dict[tuple, Any] = {}
         self._task = Task(problem.law, dict(problem.limits), problem.space.spend)
         self.margin = LEAST_MARGIN
+
+    def on(self, space: Space) -> Engine:
+        """An engine with the same compiled programs for another space: axes of the same fields, lengths and relations."""
+        other = copy(self)
+        other.problem = replace(self.problem, space=space)
+        other.tiling = replace(self.tiling, space=space)
+        other._device_values = {}
+        return other
 
     def _finding_task(self) -> Task:
         """Limits loosened for float32: counts by ``LOOSENING``, the score by its measured error."""

@@ -13,6 +13,7 @@ from perflaw_jax.design import Design, Scalar
 from perflaw_jax.laws import Law
 
 SCORE_TOLERANCE = 1e-12  # relative to 1 + |limit|: float64 logarithms agree no better between programs and libraries
+LEAST_VIOLATION = 1e-12  # of a limit that is missed by a rounding
 
 
 class Bound(NamedTuple):
@@ -51,6 +52,16 @@ class Bound(NamedTuple):
             holds &= distance <= self.tolerance * value
         return holds
 
+    def exceeded_by(self, value: Scalar) -> Scalar:
+        """How far the value is outside: the logarithm of 1 + its relative distance from the nearest end, 0 inside."""
+        outside = jnp.asarray(0.0)
+        for end, beyond in ((self.min, -1), (self.max, 1)):
+            if end is not None:
+                outside += jnp.log1p(jnp.maximum(beyond * (value - end), 0.0) / jnp.where(end == 0, 1.0, abs(1.0 * end)))
+        if self.multiple_of is not None:
+            outside += abs(value / self.multiple_of - jnp.round(value / self.multiple_of))
+        return jnp.where(jnp.isfinite(outside), outside, 1.0)
+
 
 Limits = Mapping[str, Bound]  # keys: design.QUANTITIES, or "score" for the raw score
 
@@ -81,6 +92,13 @@ def checks(design: Design, raw: Scalar, limits: Limits) -> dict[str, Scalar]:
         for name, bound in limits.items()
     }
     return {"possible_shape": possible_shape(design), **holds}
+
+
+def violation(design: Design, raw: Scalar, limits: Limits) -> Scalar:
+    """How far a design that is not feasible is from being so, > 0: what a search that learns from failures can follow."""
+    amounts = [bound.exceeded_by(raw if name == "score" else quantity(name, design)) for name, bound in limits.items()]
+    impossible = ~possible_shape(design) | ~jnp.isfinite(raw)
+    return jnp.maximum(sum(amounts, jnp.where(impossible, 1.0, 0.0)), LEAST_VIOLATION)
 
 
 def possible_shape(design: Design) -> Scalar:

@@ -67,14 +67,14 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates,
         else:
             kept, shards = _stream(rows, spec.output.top, columns, directory, progress)
         top = columns.full(columns.of(kept.top.finish().candidate_id))
-        shards += _write_kept(directory, columns, kept, top)
+        shards += write_kept(directory, columns, kept, top)
         directory.write_manifest(_account(kept), shards)
     except BaseException:
         directory.discard_if_empty()
         raise
     points = 0 if kept.frontier is None else len(kept.frontier.finish().score)
     counts = kept.counts or Counts()
-    return Outcome(out, entry, counts, _plain(top), points, time.perf_counter() - began)
+    return Outcome(out, entry, counts, plain(top), points, time.perf_counter() - began)
 
 
 def make_problem(spec: SweepSpec, entry: LawEntry) -> Problem:
@@ -104,10 +104,18 @@ def check_law(entry: LawEntry, problem: Problem) -> None:
     entry.check(score, fields, experts="num_experts" in tables and bool((tables["num_experts"].values > 0).any()))
 
 
-def header(spec: SweepSpec, entry: LawEntry) -> str:
-    """The part of the manifest that rides in every Parquet file: what was asked, by which law, with which software."""
+def coefficients(entry: LawEntry) -> dict[str, Any]:
+    """The law's coefficients by name."""
     leaves = jax.tree_util.tree_leaves_with_path(entry.law)
-    packages = ("jax", "jaxlib", "numpy", "pyarrow")
+    return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(v, float).tolist() for path, v in leaves}
+
+
+def header(spec: SweepSpec, entry: LawEntry, *packages: str, **more: Any) -> str:
+    """The part of the manifest that rides in every Parquet file: what was asked, by which law, with which software.
+
+    ``packages`` are named with their versions beside the usual ones; ``more`` is added as it is.
+    """
+    packages = ("jax", "jaxlib", "numpy", "pyarrow", *packages)
     return json.dumps(
         {
             "name": spec.name,
@@ -119,10 +127,7 @@ def header(spec: SweepSpec, entry: LawEntry) -> str:
                 "source": entry.source,
                 "note": entry.note,
                 "higher_is_better": entry.higher_is_better,
-                "coefficients": {
-                    jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(value, float).tolist()
-                    for path, value in leaves
-                },
+                "coefficients": coefficients(entry),
             },
             "versions": {
                 "perflaw_jax": __version__,
@@ -131,6 +136,7 @@ def header(spec: SweepSpec, entry: LawEntry) -> str:
             },
             "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
             "git": git_state(Path(__file__).parent),
+            **more,
         }
     )
 
@@ -170,7 +176,8 @@ def _join(parts: list[dict[str, Column]]) -> dict[str, Column]:
     return joined
 
 
-def _write_kept(directory: ResultDir, columns: Columns, kept: Kept, top: dict[str, Any]) -> list[Shard]:
+def write_kept(directory: ResultDir, columns: Columns, kept: Kept, top: dict[str, Any]) -> list[Shard]:
+    """Write what was kept; ``top`` are the columns of the best."""
     shards = [directory.write_top(top)]
     if kept.frontier is not None:
         rows = columns.of(kept.frontier.finish().candidate_id)
@@ -201,7 +208,7 @@ def _account(kept: Kept) -> dict[str, Any]:
     }
 
 
-def _plain(columns: dict[str, Any]) -> dict[str, np.ndarray]:
+def plain(columns: dict[str, Any]) -> dict[str, np.ndarray]:
     """Columns as plain arrays, for display."""
     rows = len(columns["candidate_id"])
     plain = {}

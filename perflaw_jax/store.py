@@ -9,12 +9,13 @@ Row groups are one page of 2^18 rows per column: zstd then sees whole tiles of t
 with the default pages of 20,000 rows; a page index would add nothing to the statistics of such groups.
 """
 
+import fcntl
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,15 @@ def candidate_schema(real: pa.DataType, extra: Iterable[str] = ()) -> pa.Schema:
     return pa.schema(fields + [pa.field(name, pa.float64(), nullable=False) for name in extra])
 
 
+def trials_schema() -> pa.Schema:
+    """The columns of a search's trials: their number, whether the candidate is feasible, and its usual columns.
+
+    What a limit was broken by may be no number: every column but the first three may be null.
+    """
+    usual = [field.with_nullable(True) if field.name != "candidate_id" else field for field in candidate_schema(pa.float64())]
+    return pa.schema([pa.field("trial", pa.int64(), False), pa.field("feasible", pa.bool_(), False), *usual])
+
+
 def compact_schema() -> pa.Schema:
     """The columns of rows when only ids and scores are kept: the design follows from the id and the spec."""
     return pa.schema([pa.field("candidate_id", pa.int64(), False), pa.field("score", pa.float32(), False)])
@@ -74,7 +84,7 @@ class ResultDir:
         made = tuple(p for p in (path, *path.parents) if not p.exists())
         try:
             if path.exists():
-                _check_ours(path, json.loads(header)["spec_sha256"])
+                _check_ours(path, json.loads(header))
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot write to {path}: {error.strerror or error}") from error
@@ -87,13 +97,23 @@ class ResultDir:
         directory still tells whose it is.
         """
         write_json(self.path / MANIFEST, {**json.loads(self.header), "complete": False, "shards": []})
-        names = ("top.parquet", "frontier.parquet", "marginals.parquet", "rows/part-*.parquet")
+        names = ("top.parquet", "frontier.parquet", "marginals.parquet", "trials.parquet", "rows/part-*.parquet")
         hidden = (f".{MANIFEST}.*.tmp", *(f"{Path(n).parent}/.{Path(n).name}.*.tmp" for n in names))  # left by a killed run
         try:
             for stale in [file for pattern in (*names, *hidden) for file in self.path.glob(pattern)]:
                 stale.unlink()
         except OSError as error:
             raise StoreError(f"cannot clear {self.path}: {error.strerror or error}") from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process writes its results here, and let none begin before this is left."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def discard_if_empty(self) -> None:
         """After a failure: remove the directory again if ``create`` made it and no result was written."""
@@ -115,6 +135,10 @@ class ResultDir:
         usual = candidate_schema(pa.float64())
         extra = [name for name in columns if name not in usual.names]
         return self._write("frontier.parquet", columns, candidate_schema(pa.float64(), extra))
+
+    def write_trials(self, columns: Mapping[str, Column]) -> Shard:
+        """Write the trials of a search, in their order."""
+        return self._write("trials.parquet", columns, trials_schema())
 
     def write_marginals(self, axis: Sequence[str], value: np.ndarray, score: np.ndarray, candidate_id: np.ndarray) -> Shard:
         """Write the best candidate per axis value; where the score is NaN, score and candidate_id become null."""
@@ -194,7 +218,7 @@ class RowWriter:
             self._pending.popleft()
 
 
-def _check_ours(path: Path, spec_sha256: str) -> None:
+def _check_ours(path: Path, header: Mapping[str, Any]) -> None:
     if not path.is_dir():
         raise StoreError(f"{path} is not a directory; choose another --out")
     if not os.access(path, os.W_OK | os.X_OK):
@@ -204,8 +228,16 @@ def _check_ours(path: Path, spec_sha256: str) -> None:
             raise StoreError(f"{path} is not empty and holds no perflaw results; choose another --out")
         return
     manifest = read_manifest(path)
-    if manifest["spec_sha256"] != spec_sha256:
+    if manifest["spec_sha256"] != header["spec_sha256"]:
         raise StoreError(f"{path} holds the results of another spec {manifest.get('name')!r}; choose another --out")
+    theirs, ours = (_method(of) for of in (manifest, header))
+    if theirs != ours:
+        raise StoreError(f"{path} holds the results of {theirs} of this spec, not of {ours}; choose another --out")
+
+
+def _method(header: Mapping[str, Any]) -> str:
+    search = header.get("search")
+    return f"a search by {search['method']}" if isinstance(search, Mapping) and "method" in search else "a sweep"
 
 
 def _count(columns: Mapping[str, Column], schema: pa.Schema) -> int:

@@ -1,0 +1,192 @@
+"""A spec searched instead of swept: by Optuna under a budget of trials, its results written to a directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from perflaw_jax.columns import Columns
+from perflaw_jax.engine import Engine
+from perflaw_jax.frontier import Frontier
+from perflaw_jax.laws import LawEntry, find_law
+from perflaw_jax.proposals import Choices
+from perflaw_jax.reduce import TopK
+from perflaw_jax.runner import Tick, check_law, coefficients, header, make_problem, plain, write_kept
+from perflaw_jax.samplers import batch_size, check_sampler, default_sampler, make_proposer
+from perflaw_jax.search import Judge, search
+from perflaw_jax.spec import SweepSpec
+from perflaw_jax.storages import shown
+from perflaw_jax.store import ResultDir
+from perflaw_jax.studies import Finished, InMemory, Stored, opened_study
+from perflaw_jax.sweep import Kept, as_batch
+
+
+class Stopped(Exception):
+    """The user stopped a search; what is kept of it, in one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a search by Optuna is to go.
+
+    Attributes:
+        trials: in the whole study, those of earlier runs and other processes included.
+        sampler: a name of ``samplers.SAMPLERS``; None for the default.
+        seed: of the sampler; a search in memory is the same whenever it is repeated.
+        cell: axes that a trial leaves open.
+        multi: whether the frontier's costs are objectives beside the score.
+        storage: where trials are kept; None for memory.
+        study: its name there; None for the spec's.
+    """
+
+    trials: int = 1000
+    sampler: str | None = None
+    seed: int = 0
+    cell: tuple[str, ...] = ()
+    multi: bool = False
+    storage: str | None = None
+    study: str | None = None
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search came to, for display: the same is in the result directory."""
+
+    name: str
+    directory: Path
+    entry: LawEntry
+    sampler: str
+    account: dict[str, Any]  # what the run adds to the manifest
+    top: dict[str, np.ndarray]
+    frontier_points: int
+    seconds: float
+
+
+def run_search(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = lambda share, candidates, best: None) -> Searched:
+    """Search a spec's grid with Optuna and write ``out``.
+
+    Raises:
+        ValueError: the spec, the plan or the study makes no sense; nothing was written.
+        StoreError: a disk or a storage fails; what is finished stays in the study.
+        Stopped: the user pressed Ctrl-C.
+    """
+    began = time.perf_counter()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    entry = find_law(spec.law).with_settings(spec.law_settings)
+    problem = make_problem(spec, entry)
+    check_law(entry, problem)
+    choices = Choices(problem.space, plan.cell, problem.limits)
+    sampler = _check(plan, choices, len(problem.costs))
+    told = {"method": "optuna", "sampler": sampler, "trials": plan.trials, "cell": [*plan.cell], "multi": plan.multi}
+    if plan.storage is None:
+        told["seed"] = plan.seed
+    try:
+        with _finished(spec, entry, plan, choices) as finished:
+            directory = ResultDir.create(out, header(spec, entry, "optuna", search=told))
+            try:
+                columns = Columns(Engine(problem), spec.budget, 1 if entry.higher_is_better else -1)
+                judge = Judge(columns, choices, plan.multi, batch_size(sampler))
+                proposer = make_proposer(sampler, choices.counts, _directions(plan, entry, problem.costs), _seed(plan))
+                ids = np.array(search(judge, proposer, finished, _ticked(plan, tick)), np.int64)
+                return _write(directory, columns, ids, spec, entry, sampler, began)
+            finally:
+                directory.discard_if_empty()
+    except KeyboardInterrupt:
+        raise Stopped(_resumable(spec, plan)) from None
+
+
+def _ticked(plan: Plan, tick: Tick) -> Callable[[int, float], None]:
+    def ticked(missing: int, best: float) -> None:
+        done = plan.trials - missing
+        tick(done / plan.trials, done, best if np.isfinite(best) else np.nan)
+
+    return ticked
+
+
+def _check(plan: Plan, choices: Choices, costs: int) -> str:
+    """The sampler; ValueError for a plan that makes no sense."""
+    if plan.trials < 1:
+        raise ValueError(f"--trials: must be >= 1, not {plan.trials}")
+    if plan.seed < 0:
+        raise ValueError(f"--seed: must be >= 0, not {plan.seed}")
+    if plan.multi and not costs:
+        raise ValueError("--multi: the spec names no costs to weigh the score against; set output.frontier")
+    if plan.multi and plan.cell:
+        raise ValueError("--multi: a cell has one best design by the score alone; drop --cell or --multi")
+    wanted = {"objectives": 1 + costs * plan.multi, "axes": len(choices.counts)}
+    sampler = plan.sampler or default_sampler(plan.trials, **wanted)
+    check_sampler(sampler, **wanted)
+    return sampler
+
+
+def _directions(plan: Plan, entry: LawEntry, costs: tuple[str, ...]) -> list[str]:
+    return ["maximize" if entry.higher_is_better else "minimize"] + ["minimize"] * len(costs) * plan.multi
+
+
+@contextmanager
+def _finished(spec: SweepSpec, entry: LawEntry, plan: Plan, choices: Choices) -> Iterator[Finished]:
+    """Where the plan wants its trials kept."""
+    if plan.storage is None:
+        if plan.study is not None:
+            raise ValueError("--study: a search in memory has no name; give it a --storage")
+        yield InMemory(plan.trials)
+        return
+    identity = {
+        "spec_sha256": spec.sha256(),
+        "spec": json.loads(spec.canonical()),
+        "law": {"name": entry.name, "coefficients": coefficients(entry)},
+        "cell": sorted(plan.cell),
+        "multi": plan.multi,
+    }
+    directions = _directions(plan, entry, spec.output.frontier)
+    with opened_study(plan.storage, plan.study or spec.name, identity, directions) as study:
+        yield Stored(study, plan.storage, choices.counts, choices.space.size, plan.trials)
+
+
+def _seed(plan: Plan) -> list[int]:
+    """In memory the plan's; processes that share a study must differ, and a resumed one from its first run."""
+    if plan.storage is None:
+        return [plan.seed]
+    return [plan.seed, zlib.crc32(socket.gethostname().encode()), os.getpid(), time.time_ns()]
+
+
+def _write(
+    directory: ResultDir, columns: Columns, ids: np.ndarray, spec: SweepSpec, entry: LawEntry, sampler: str, began: float
+) -> Searched:
+    """Rank the trials, each evaluated once more by its id, and write the results."""
+    costs = len(columns.engine.problem.costs)
+    distinct = columns.of(np.unique(ids))
+    batch = as_batch(distinct.decided, distinct.ids, np.ones(len(distinct.ids), bool))
+    kept = Kept(TopK(spec.output.top, costs).update(batch), Frontier(costs).update(batch) if costs else None, None, None)
+    top = columns.full(columns.of(kept.top.finish().candidate_id))
+    rows = columns.of(ids)
+    trials = {"trial": np.arange(len(ids)), "feasible": rows.decided.feasible, **columns.full(rows)}
+    account = {
+        "counts": {"candidates": columns.engine.problem.space.size, "feasible": None, "cut_by_limit": None},
+        "trials": {"finished": len(ids), "feasible": int(rows.decided.feasible.sum()), "distinct": len(distinct.ids)},
+    }
+    with directory.alone():
+        directory.begin()
+        shards = [*write_kept(directory, columns, kept, top), directory.write_trials(trials)]
+        directory.write_manifest(account, shards)
+    points = 0 if kept.frontier is None else len(kept.frontier.finish().score)
+    seconds = time.perf_counter() - began
+    return Searched(spec.name, directory.path, entry, sampler, account, plain(top), points, seconds)
+
+
+def _resumable(spec: SweepSpec, plan: Plan) -> str:
+    if plan.storage is None:
+        return "stopped; the trials were in memory only: with --storage a search can be resumed"
+    name = plan.study or spec.name
+    return f"stopped; the same command goes on where study {name!r} in {shown(plan.storage)} was left"
