@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from perflaw_jax.curve_runner import CurveOutcome
     from perflaw_jax.search_runner import Searched
 
 DONE, FAILED, WRONG_INPUT, INFEASIBLE = 0, 1, 2, 3
@@ -265,6 +266,36 @@ def search(
 
 
 @app.command()
+def curve(
+    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")],
+    over: Annotated[str, typer.Option(metavar="QUANTITY=LOW:HIGH", help="What is limited, and the budgets' range.")],
+    num: Annotated[int, typer.Option(min=1, help="Budgets, in equal ratios.")] = 26,
+    out: Annotated[
+        Path | None, typer.Option(readable=False, help="Result directory; results/<name>-curve if not given.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the certified optimum under each of several budgets, the power laws through them, and what binds where."""
+    from perflaw_jax.spec import load_spec
+    from perflaw_jax.spec_values import number_range
+
+    spec = load_spec(spec_file, settings or ())
+    quantity, low, high = number_range(over, "--over")
+    where = out or Path("results") / f"{spec.name}-curve"
+    import numpy as np
+
+    from perflaw_jax import progress
+    from perflaw_jax.curve_runner import run_curve
+
+    with progress.shown(spec.name, spec.space().size) as tick:
+        outcome = run_curve(spec, where, quantity, np.geomspace(low, high, num), tick)
+    _show_curve(outcome, as_json)
+
+
+@app.command()
 def verify(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A result directory.")],
     as_json: Json = False,
@@ -304,6 +335,31 @@ def _show_search(found: Searched, as_json: bool) -> None:
         print(f"{found.seconds:.1f} s; results in {found.directory}")
     if not trials["feasible"]:
         raise typer.Exit(fail(f"none of {trials['finished']:,} trials satisfies the limits", INFEASIBLE))
+
+
+def _show_curve(outcome: CurveOutcome, as_json: bool) -> None:
+    from perflaw_jax import display
+
+    columns, laws = outcome.columns, {name: law._asdict() if law else None for name, law in outcome.laws.items()}
+    if as_json:
+        points = {name: _plain_list(values) for name, values in columns.items()}
+        law = {"law": outcome.entry.name, "note": outcome.entry.note}
+        files = {"out": str(outcome.directory), "seconds": outcome.seconds}
+        _print_json({**files, **law, "over": outcome.over, "points": points, "power_laws": laws, "without": outcome.without})
+    elif len(columns["budget"]):
+        note = f" ({outcome.entry.note})" if outcome.entry.note else ""
+        form = display.flops if "flops" in outcome.over else display.short
+        shown = {"limit": [form(v) for v in columns["budget"]], **display.designs(columns, None, outcome.entry.metric)}
+        title = f"the best by {outcome.entry.name}{note} under limits on {outcome.over}"
+        display.table({**shown, "binds": list(columns["binds"])}, title=title)
+        for name, law in outcome.laws.items():
+            fitted = f"{law.coefficient:.3g} x budget^{law.exponent:.3f} (± {law.error:.3f}, {law.points} points)" if law else "not fitted"
+            print(f"{name}: {fitted}")
+        if not outcome.picture:
+            print("no picture: pip install 'perflaw_jax[plot]'")
+        print(f"{outcome.seconds:.1f} s; results in {outcome.directory}")
+    if not len(columns["budget"]):
+        raise typer.Exit(fail("no candidate satisfies the limits under any of the budgets", INFEASIBLE))
 
 
 def _show_prediction(result: dict[str, Any]) -> None:

@@ -55,8 +55,8 @@ def table(columns: Mapping[str, Sequence[str]], title: str | None = None) -> Non
     print()
 
 
-def designs(top: Mapping[str, Any], count: int, metric: str) -> dict[str, list[str]]:
-    """The first ``count`` designs as columns of strings: the fields that a reader compares, experts where there are any."""
+def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str, list[str]]:
+    """The first ``count`` designs, or all, as columns of strings: the fields that a reader compares, experts where there are any."""
     experts = any(v > 0 for v in top["num_experts"][:count])
     spec = {
         "layers": ("num_hidden_layers", short),

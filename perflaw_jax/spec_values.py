@@ -119,6 +119,25 @@ def two_ends(value: Any) -> tuple[int | float, int | float]:
     return positive(value[0]), positive(value[1])
 
 
+def number_range(text: str, where: str) -> tuple[str, float, float]:
+    """``QUANTITY=LOW:HIGH`` -> its parts; a ValueError that begins with ``where`` for anything else.
+
+    >>> number_range("training_flops=1e21:1e26", "--over")
+    ('training_flops', 1e+21, 1e+26)
+    """
+    name, equals, ends = text.partition("=")
+    low, colon, high = ends.partition(":")
+    if not (name and equals and colon):
+        raise ValueError(f"{where}: must be QUANTITY=LOW:HIGH, such as training_flops=1e21:1e26, not {text!r}")
+    try:
+        first, last = float(positive(low.strip())), float(positive(high.strip()))
+    except Mistake as mistake:
+        raise ValueError(f"{where}: {mistake}") from None
+    if first > last:
+        raise ValueError(f"{where}: the range goes from {low} down to {high}; give the lower budget first")
+    return name.strip(), first, last
+
+
 def field_value(field: str, value: Any) -> int | float:
     """One value of a Design field, checked: a flag, a whole number or a token count."""
     if field in FLAGS:

@@ -56,6 +56,12 @@ def trials_schema() -> pa.Schema:
     return pa.schema([pa.field("trial", pa.int64(), False), pa.field("feasible", pa.bool_(), False), *usual])
 
 
+def curve_schema() -> pa.Schema:
+    """The columns of a curve: the budget, the best candidate under it, and what binds there, as text."""
+    usual = candidate_schema(pa.float64())
+    return pa.schema([pa.field("budget", pa.float64(), False), *usual, pa.field("binds", pa.string(), False)])
+
+
 def compact_schema() -> pa.Schema:
     """The columns of rows when only ids and scores are kept: the design follows from the id and the spec."""
     return pa.schema([pa.field("candidate_id", pa.int64(), False), pa.field("score", pa.float32(), False)])
@@ -97,7 +103,7 @@ class ResultDir:
         directory still tells whose it is.
         """
         write_json(self.path / MANIFEST, {**json.loads(self.header), "complete": False, "shards": []})
-        names = ("top.parquet", "frontier.parquet", "marginals.parquet", "trials.parquet", "rows/part-*.parquet")
+        names = ("top.parquet", "frontier.parquet", "marginals.parquet", "trials.parquet", "curve.*", "rows/part-*.parquet")
         hidden = (f".{MANIFEST}.*.tmp", *(f"{Path(n).parent}/.{Path(n).name}.*.tmp" for n in names))  # left by a killed run
         try:
             for stale in [file for pattern in (*names, *hidden) for file in self.path.glob(pattern)]:
@@ -139,6 +145,10 @@ class ResultDir:
     def write_trials(self, columns: Mapping[str, Column]) -> Shard:
         """Write the trials of a search, in their order."""
         return self._write("trials.parquet", columns, trials_schema())
+
+    def write_curve(self, columns: Mapping[str, Column]) -> Shard:
+        """Write the optimum at each budget, ascending."""
+        return self._write("curve.parquet", columns, curve_schema())
 
     def write_marginals(self, axis: Sequence[str], value: np.ndarray, score: np.ndarray, candidate_id: np.ndarray) -> Shard:
         """Write the best candidate per axis value; where the score is NaN, score and candidate_id become null."""
