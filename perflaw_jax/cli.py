@@ -353,8 +353,14 @@ def _show_curve(outcome: CurveOutcome, as_json: bool) -> None:
         title = f"the best by {outcome.entry.name}{note} under limits on {outcome.over}"
         display.table({**shown, "binds": list(columns["binds"])}, title=title)
         for name, law in outcome.laws.items():
-            fitted = f"{law.coefficient:.3g} x budget^{law.exponent:.3f} (± {law.error:.3f}, {law.points} points)" if law else "not fitted"
-            print(f"{name}: {fitted}")
+            through = f"(± {law.error:.3f}, through {law.points} budgets)" if law else ""
+            print(
+                f"{name}: {law.coefficient:.3g} x limit^{law.exponent:.3f} {through}"
+                if law
+                else f"{name}: no power law, see README"
+            )
+        if outcome.without:
+            print(f"no candidate satisfies the limits under {', '.join(map(form, outcome.without))}")
         if not outcome.picture:
             print("no picture: pip install 'perflaw_jax[plot]'")
         print(f"{outcome.seconds:.1f} s; results in {outcome.directory}")

@@ -62,7 +62,10 @@ def curve(
         here = within(searcher.problem, over, budget)
         best = searcher.search(here, top=1).top.finish()
         if len(best.score):
-            binds = (*_binding_limits(searcher, here, float(best.score[0])), *_binding_ends(here.space, int(best.candidate_id[0])))
+            binds = (
+                *_binding_limits(searcher, here, float(best.score[0])),
+                *_binding_ends(here.space, int(best.candidate_id[0])),
+            )
             points.append(Point(float(budget), int(best.candidate_id[0]), here, binds))
         else:
             points.append(Point(float(budget), None, here, ()))
@@ -121,14 +124,14 @@ def power_law(budget: np.ndarray, values: np.ndarray) -> PowerLaw | None:
     return PowerLaw(float(np.exp(level)), exponent, float(np.sqrt(residual / spread)), len(x))
 
 
-def free_of_ends(points: Sequence[Point], axes: Collection[str]) -> np.ndarray:
-    """Mask of the points [n] at which no end of one of the axes binds: a power law through the others would fit the grid."""
+def free_choice(points: Sequence[Point], over: str, axes: Collection[str]) -> np.ndarray:
+    """Mask of the points [n] at which of all limits the budget alone binds, and no end of any of the ``axes`` does.
+
+    Elsewhere the optimum follows the limit or the grid: a power law through it would say nothing about the law.
+    """
     ends = {f"{axis} {end}" for axis in axes for end in ("start", "stop")}
-    return np.array([not ends.intersection(point.binds) for point in points], bool)
+    return np.array([_limits_that_bind(p) == {f"{over} max"} and not ends.intersection(p.binds) for p in points], bool)
 
 
-def budgets_between(low: float, high: float, num: int) -> np.ndarray:
-    """``num`` budgets in equal ratios from ``low`` to ``high``, ends included."""
-    return np.geomspace(low, high, num) if num > 1 else np.array([low])
-
-
+def _limits_that_bind(point: Point) -> set[str]:
+    return {bind for bind in point.binds if bind.endswith((" min", " max"))}

@@ -76,10 +76,13 @@ def _score(axes: Any, budget: np.ndarray, score: np.ndarray, metric: str) -> Non
 
 def _quantity(axes: Any, budget: np.ndarray, values: np.ndarray, law: PowerLaw | None, free: np.ndarray, label: str) -> None:
     axes.loglog(budget[free], values[free], "o", color=BLUE, ms=4)
-    axes.loglog(budget[~free], values[~free], "o", mfc="none", mec=GREY, ms=4)  # an end of an axis binds: not fitted
+    axes.loglog(
+        budget[~free], values[~free], "o", mfc="none", mec=GREY, ms=4
+    )  # something else than the budget binds: not fitted
     title = label
     if law is not None:
-        axes.loglog(budget, law.coefficient * budget**law.exponent, "--", color=ORANGE, lw=1.2)
+        axes.loglog(budget, law.coefficient * budget**law.exponent, ":", color=ORANGE, lw=1.0)
+        axes.loglog(budget[free], law.coefficient * budget[free] ** law.exponent, "-", color=ORANGE, lw=1.4)
         title += f"  ~ budget^{law.exponent:.3f} ± {law.error:.3f}"
     low, high = values.min() / 1.3, values.max() * 1.3
     axes.set_ylim(low, high)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from perflaw_jax.columns import Columns
-from perflaw_jax.curve import LEAST_POINTS, Point, PowerLaw, curve, free_of_ends, power_law, within
+from perflaw_jax.curve import LEAST_POINTS, Point, PowerLaw, curve, free_choice, power_law, within
 from perflaw_jax.design import QUANTITIES, nearest
 from perflaw_jax.engine import Problem
 from perflaw_jax.exact import Searcher
@@ -71,7 +71,7 @@ def run_curve(
         points = curve(searcher, over, budgets, lambda done, best: tick(done / len(budgets), done, sign * best))
         reached = [point for point in points if point.candidate_id is not None]
         columns = _columns(searcher, reached, over, spec, sign)
-        laws, free = _power_laws(problem, reached, columns)
+        laws, free = _power_laws(problem, over, reached, columns)
         shards = [directory.write_curve(columns)] if reached else []
         picture = bool(reached) and find_spec("matplotlib") is not None
         if picture:
@@ -99,19 +99,22 @@ def _columns(searcher: Searcher, points: Sequence[Point], over: str, spec: Sweep
 
 
 def _power_laws(
-    problem: Problem, points: Sequence[Point], columns: dict[str, np.ndarray]
+    problem: Problem, over: str, points: Sequence[Point], columns: dict[str, np.ndarray]
 ) -> tuple[dict[str, PowerLaw | None], dict[str, np.ndarray]]:
     """Per quantity that the grid varies: its power law, and the mask of the points that it was fitted through."""
-    tables, axes = problem.space.tables, [axis.field for axis in problem.space.axes]
+    tables, axes = problem.space.tables, problem.space.axes
     laws, free = {}, {}
     for name in (*SHAPE, *SIZES):
-        table = tables.get(name)
-        own = [axes[d] for d in table.dims] if table is not None else [a for a in axes if a != "training_tokens"]
-        if own and name in columns:
-            free[name] = free_of_ends(points, own)
-            laws[name] = power_law(columns["budget"][free[name]], np.asarray(columns[name], float)[free[name]])
-    if laws.get("active_params") is not None and np.array_equal(columns["active_params"], columns["total_params"]):
-        del laws["active_params"], free["active_params"]  # a dense model's are all active
+        values = np.asarray(columns.get(name, 0.0), float)
+        computed = name in SIZES and name not in tables
+        dims = tables[name].dims if name in tables else ()
+        own = [axis for axis in axes if axis.field != "training_tokens"] if computed else [axes[d] for d in dims]
+        same = name == "active_params" and np.array_equal(values, columns.get("total_params", ()))  # a dense model
+        if own and np.any(values > 0) and not same:
+            free[name] = free_choice(
+                points, over, [axis.field for axis in own if axis.base is None]
+            )  # a ratio's end scales along
+            laws[name] = power_law(columns["budget"][free[name]], values[free[name]])
     return laws, free
 
 
@@ -122,7 +125,8 @@ def _account(
         "counts": {"candidates": problem.space.size, "feasible": None, "cut_by_limit": None},
         "power_laws": {name: law._asdict() if law is not None else None for name, law in laws.items()},
         "not_fitted": {
-            name: f"{int(free[name].sum())} budgets at which no end of an axis binds; {LEAST_POINTS} are needed"
+            name: f"{int(free[name].sum())} budgets at which neither another limit nor an end of an axis binds; "
+            f"{LEAST_POINTS} are needed"
             for name, law in laws.items()
             if law is None
         },
