@@ -74,7 +74,7 @@ def curve(
 
 
 def within(problem: Problem, over: str, budget: float) -> Problem:
-    """The problem under a budget, frontier aside; ends of limits are infinite rather than absent: one trace serves all budgets."""
+    """The problem under a budget, frontier aside; an open end of a limit is infinite: one trace serves all budgets."""
     limits = {name: _whole(bound) for name, bound in problem.limits.items()}
     limits[over] = limits.get(over, _whole(Bound()))._replace(max=float(budget))
     spends = problem.space.spend is not None and over == "training_flops"

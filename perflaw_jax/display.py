@@ -56,7 +56,7 @@ def table(columns: Mapping[str, Sequence[str]], title: str | None = None) -> Non
 
 
 def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str, list[str]]:
-    """The first ``count`` designs, or all, as columns of strings: the fields that a reader compares, experts where there are any."""
+    """The first ``count`` designs, or all, as columns of strings: what a reader compares, experts where there are any."""
     experts = any(v > 0 for v in top["num_experts"][:count])
     spec = {
         "layers": ("num_hidden_layers", short),
