@@ -298,6 +298,12 @@ def _show_search(found: Searched, as_json: bool) -> None:
         parts = (f"{trials['finished']:,} trials by {found.sampler}", f"{trials['feasible']:,} feasible")
         print(", ".join((*parts, f"{trials['distinct']:,} distinct candidates")))
         print(f"frontier of {found.frontier_points:,} points")
+        optimum = found.account["optimum"]
+        if "skipped" in optimum:
+            print(f"distance from the certified optimum unknown: {optimum['skipped']}")
+        else:
+            off = f"{optimum['distance']:.3g} {entry.metric}" if optimum["distance"] else "nothing"
+            print(f"{off} away from the certified optimum, {optimum['score']:.2f}")
         print(f"{found.seconds:.1f} s; results in {found.directory}")
     if not trials["feasible"]:
         raise typer.Exit(fail(f"none of {trials['finished']:,} trials satisfies the limits", INFEASIBLE))

@@ -12,7 +12,6 @@ from perflaw_jax.accounting import affordable_tokens, quantity
 from perflaw_jax.design import Design, Scalar
 from perflaw_jax.laws import Law
 
-
 LEAST_VIOLATION = 1e-12  # of a limit that is missed by a rounding
 
 

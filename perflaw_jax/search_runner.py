@@ -20,10 +20,11 @@ from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.laws import LawEntry, find_law
+from perflaw_jax.optimum import distance
 from perflaw_jax.proposals import Choices
 from perflaw_jax.reduce import TopK
 from perflaw_jax.runner import Tick, check_law, coefficients, header, make_problem, plain, write_kept
-from perflaw_jax.samplers import batch_size, check_sampler, default_sampler, make_proposer
+from perflaw_jax.samplers import Direction, batch_size, check_sampler, default_sampler, make_proposer
 from perflaw_jax.search import Judge, search
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.storages import shown
@@ -130,8 +131,10 @@ def _check(plan: Plan, choices: Choices, costs: int) -> str:
     return sampler
 
 
-def _directions(plan: Plan, entry: LawEntry, costs: tuple[str, ...]) -> list[str]:
-    return ["maximize" if entry.higher_is_better else "minimize"] + ["minimize"] * len(costs) * plan.multi
+def _directions(plan: Plan, entry: LawEntry, costs: tuple[str, ...]) -> list[Direction]:
+    score: Direction = "maximize" if entry.higher_is_better else "minimize"
+    rest: list[Direction] = ["minimize"] * len(costs)
+    return [score, *rest] if plan.multi else [score]
 
 
 @contextmanager
@@ -174,6 +177,7 @@ def _write(
     trials = {"trial": np.arange(len(ids)), "feasible": rows.decided.feasible, **columns.full(rows)}
     account = {
         "counts": {"candidates": columns.engine.problem.space.size, "feasible": None, "cut_by_limit": None},
+        "optimum": distance(columns, float(kept.top.best.score[0]) if len(kept.top.best.score) else None),
         "trials": {"finished": len(ids), "feasible": int(rows.decided.feasible.sum()), "distinct": len(distinct.ids)},
     }
     with directory.alone():
