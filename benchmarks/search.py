@@ -1,4 +1,4 @@
-"""Optuna's samplers against each other and against plain ``study.optimize``, and what this project's own loop costs per trial."""
+"""Optuna's samplers against each other and against plain ``study.optimize``, and what our own loop costs per trial."""
 
 import time
 from pathlib import Path
@@ -48,7 +48,7 @@ class Timed:
 
 
 def run() -> dict[str, Any]:
-    """Search the dense 1e24 grid with every sampler and several seeds; print and return distances from the optimum and times."""
+    """Search the dense 1e24 grid with every sampler and several seeds; print and return how far from the optimum they stay."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec = load_spec(SPEC)
     problem = make_problem(spec, find_law(spec.law))
@@ -110,7 +110,7 @@ def _show(name: str, runs: list[dict[str, float]], trials: int) -> dict[str, Any
     figures |= {"own_ms_per_trial": own} if own == own else {}
     print(
         f"{name:14s} {trials:6,} trials: {figures[f'within_{NEAR}']} of {len(runs)} seeds within {NEAR}, "
-        f"median {figures['off_median']:.3f} off, worst {off[-1]:.3f}, {figures['seconds_median']:.1f} s, own {own:.3f} ms/trial",
+        f"median {figures['off_median']:.3f} off, worst {off[-1]:.3f}, {figures['seconds_median']:.1f} s, {own:.3f} ms own",
         flush=True,
     )
     return figures
