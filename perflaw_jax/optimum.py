@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -47,15 +48,15 @@ def distance(columns: Columns, best: float | None) -> dict[str, Any]:
 
 def _optimum(columns: Columns) -> Batch:
     """By the exact search; a law that it cannot bound is swept, where that is possible."""
-    engine, deadline = columns.engine, time.monotonic() + PATIENCE
+    problem, deadline = replace(columns.engine.problem, costs=()), time.monotonic() + PATIENCE  # no frontier is asked for
 
     def tick(*_: Any) -> None:
         if time.monotonic() > deadline:
             raise _TimeIsUp
 
     try:
-        return exact_search()(engine.problem, top=1, engine=engine, tick=tick).top.finish()
+        return exact_search()(problem, top=1, tick=tick).top.finish()
     except ValueError:
-        if engine.problem.space.size > MOST_SWEPT:
+        if problem.space.size > MOST_SWEPT:
             raise
-    return sweep(engine.problem, top=1, marginals=False, counts=False, engine=engine, tick=tick).top.finish()
+    return sweep(problem, top=1, marginals=False, counts=False, tick=tick).top.finish()
