@@ -229,6 +229,7 @@ def search(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
     ] = None,
+    gap: Annotated[float, typer.Option(help="exact: stop when nothing left out can be better by more than this.")] = 0.0,
     trials: Annotated[int, typer.Option(help="Trials in the whole study, earlier runs and other processes included.")] = 1000,
     sampler: Annotated[
         str | None, typer.Option(help="random, qmc, tpe, cmaes, gp, nsgaii, nsgaiii or rustuna; by default what suits.")
@@ -253,13 +254,13 @@ def search(
     spec = load_spec(spec_file, settings or ())
     where = out or Path("results") / f"{spec.name}-{method}"
     from perflaw_jax import progress
-    from perflaw_jax.search_runner import Plan, Stopped, run_search
+    from perflaw_jax.search_runner import Plan, Stopped, run_exact, run_search
 
     axes = tuple(part.strip() for part in cell.split(",")) if cell is not None else ()
     plan = Plan(trials=trials, sampler=sampler, seed=seed, cell=axes, multi=multi, storage=storage, study=study)
     try:
         with progress.shown(spec.name, spec.space().size) as tick:
-            found = run_search(spec, where, plan, tick)
+            found = run_exact(spec, where, gap, tick) if method == "exact" else run_search(spec, where, plan, tick)
     except Stopped as stopped:
         raise typer.Exit(fail(str(stopped), FAILED)) from None
     _show_search(found, as_json)
@@ -320,21 +321,24 @@ def verify(
 def _show_search(found: Searched, as_json: bool) -> None:
     from perflaw_jax import display
 
-    entry, trials = found.entry, found.account["trials"]
+    entry, account, some = found.entry, found.account, len(found.top["score"]) > 0
     if as_json:
         best = {name: _plain_list(values[:10]) for name, values in found.top.items()}
         law = {"law": entry.name, "note": entry.note}
-        _print_json({"out": str(found.directory), "seconds": found.seconds, **law, **found.account, "best": best})
-    elif trials["feasible"]:
+        _print_json({"out": str(found.directory), "seconds": found.seconds, **law, **account, "best": best})
+    elif some:
         note = f" ({entry.note})" if entry.note else ""
-        title = f"{found.name}: the best found by {entry.name}{note}"
+        title = f"{found.name}: the best {'' if found.by == 'exact' else 'found '}by {entry.name}{note}"
         display.table(display.designs(found.top, 10, entry.metric), title=title)
-        parts = (f"{trials['finished']:,} trials by {found.sampler}", f"{trials['feasible']:,} feasible")
-        print(", ".join((*parts, f"{trials['distinct']:,} distinct candidates")))
+        print(
+            "\n".join(display.certificate(account, entry.metric) if found.by == "exact" else display.trials(account, found.by))
+        )
         print(f"frontier of {found.frontier_points:,} points")
         print(f"{found.seconds:.1f} s; results in {found.directory}")
-    if not trials["feasible"]:
-        raise typer.Exit(fail(f"none of {trials['finished']:,} trials satisfies the limits", INFEASIBLE))
+    if not some:
+        counts = account.get("trials", {})
+        tried = f"{counts['finished']:,} trials" if counts else f"{account['counts']['candidates']:,} candidates"
+        raise typer.Exit(fail(f"none of {tried} satisfies the limits", INFEASIBLE))
 
 
 def _show_curve(outcome: CurveOutcome, as_json: bool) -> None:

@@ -80,6 +80,26 @@ def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str,
     return {name: [form(v) for v in top[field][:count]] for name, (field, form) in shown.items()}
 
 
+def trials(account: Mapping[str, Any], sampler: str) -> list[str]:
+    """What came of a search's trials, and how far the best is from the optimum."""
+    counts, optimum = account["trials"], account["optimum"]
+    told = f"{counts['finished']:,} trials by {sampler}, {counts['feasible']:,} feasible"
+    if "skipped" in optimum:
+        off = f"distance from the certified optimum unknown: {optimum['skipped']}"
+    else:
+        distance = f"{optimum['distance']:.3g}" if optimum["distance"] else "nothing"
+        off = f"{distance} away from the certified optimum, {optimum['score']:.2f}"
+    return [f"{told}, {counts['distinct']:,} distinct candidates", off]
+
+
+def certificate(account: Mapping[str, Any], metric: str) -> list[str]:
+    """What proves the result of an exact search."""
+    proof = account["certificate"]
+    left = f"at most {proof['gap']:.3g} {metric} better" if proof["gap"] else "certified"
+    counts = f"{proof['candidates']:,} candidates, {proof['evaluated']:,} of them evaluated one by one"
+    return [f"{left}: {proof['boxes']:,} boxes bounded over {counts}"]
+
+
 def whole(value: float) -> str:
     """A size, digit by digit."""
     return f"{value:.0f}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import optuna
@@ -20,6 +20,9 @@ from perflaw_jax.design import nearest
 LIMITS = "limits"  # the one constraint that trials carry: how far they break the limits, 0 where they do not
 CONSTRAINT = f"constraints:{LIMITS}"  # as Optuna and rustuna keep it among the system attributes
 FEW = 1000  # trials up to which a careful model is worth its time
+
+
+Direction = Literal["minimize", "maximize"]
 
 
 class Verdict(NamedTuple):
@@ -55,7 +58,7 @@ class Proposer(Protocol):
 class OptunaProposer:
     """A sampler of Optuna on a study in memory."""
 
-    def __init__(self, sampler: optuna.samplers.BaseSampler, counts: Mapping[str, int], directions: Sequence[str]):
+    def __init__(self, sampler: optuna.samplers.BaseSampler, counts: Mapping[str, int], directions: Sequence[Direction]):
         self._study = optuna.create_study(sampler=sampler, directions=list(directions))
         self._distributions: dict[str, BaseDistribution] = {name: IntDistribution(0, n - 1) for name, n in counts.items()}
 
@@ -78,7 +81,7 @@ class OptunaProposer:
 class RustunaProposer:
     """The NSGA-II of rustuna, Optuna's own faster sibling: for tens of thousands of trials and more."""
 
-    def __init__(self, counts: Mapping[str, int], directions: Sequence[str], seed: int):
+    def __init__(self, counts: Mapping[str, int], directions: Sequence[Direction], seed: int):
         import rustuna
 
         self._rustuna, self._counts = rustuna, counts
@@ -144,11 +147,11 @@ def default_sampler(trials: int, *, objectives: int, axes: int) -> str:
 
 
 def batch_size(name: str) -> int:
-    """Trials that are asked for and told together: few where each could learn from the one before it."""
-    return 16 if name in ("tpe", "cmaes", "gp") else 64
+    """Trials that are asked for and told together: few where each could learn much from the one before it."""
+    return {"gp": 8, "cmaes": 16, "tpe": 32}.get(name, 64)
 
 
-def make_proposer(name: str, counts: Mapping[str, int], directions: Sequence[str], seed: Sequence[int]) -> Proposer:
+def make_proposer(name: str, counts: Mapping[str, int], directions: Sequence[Direction], seed: Sequence[int]) -> Proposer:
     """The sampler of that name; ``seed`` is any whole numbers, which are mixed."""
     mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     make = SAMPLERS[name]

@@ -73,7 +73,7 @@ class Judge:
         count = len(proposals)
         digits = self.choices.digits(np.concatenate([proposals, np.repeat(proposals[-1:], self.batch - count, axis=0)]))
         if self.choices.cell:
-            ids = np.array([self._best_of_cell([d[i] for d in digits]) for i in range(count)])
+            ids = np.array([self._best_of_cell([int(d[i]) for d in digits]) for i in range(count)])
             rows = self.columns.of(ids, size=self.batch)
         else:
             rows = self.columns.of(self.problem.space.ids(digits), size=self.batch)
@@ -98,7 +98,7 @@ class Judge:
             found = self._violation(space.fields(digits), self.problem.law, dict(self.problem.limits), space.spend)
             return np.asarray(found)
 
-    def _best_of_cell(self, digits: list[np.ndarray]) -> int:
+    def _best_of_cell(self, digits: list[int]) -> int:
         """The best candidate of a cell; where none is feasible, the corner that breaks the limits least."""
         best = self._cells.best(digits)
         if best is not None:

@@ -1,4 +1,4 @@
-"""A spec searched instead of swept: by Optuna under a budget of trials, its results written to a directory."""
+"""A spec searched instead of swept, exactly or by Optuna under a budget of trials; its results written to a directory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.laws import LawEntry, find_law
+from perflaw_jax.optimum import distance, exact_search
 from perflaw_jax.proposals import Choices
 from perflaw_jax.reduce import TopK
 from perflaw_jax.runner import Tick, check_law, coefficients, header, make_problem, plain, write_kept
-from perflaw_jax.samplers import batch_size, check_sampler, default_sampler, make_proposer
+from perflaw_jax.samplers import Direction, batch_size, check_sampler, default_sampler, make_proposer
 from perflaw_jax.search import Judge, search
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.storages import shown
@@ -66,7 +67,7 @@ class Searched:
     name: str
     directory: Path
     entry: LawEntry
-    sampler: str
+    by: str  # the sampler, or "exact"
     account: dict[str, Any]  # what the run adds to the manifest
     top: dict[str, np.ndarray]
     frontier_points: int
@@ -106,6 +107,42 @@ def run_search(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = lambda share
         raise Stopped(_resumable(spec, plan)) from None
 
 
+def run_exact(spec: SweepSpec, out: Path, gap: float = 0.0, tick: Tick = lambda share, candidates, best: None) -> Searched:
+    """Search a spec's grid for its certified best and frontier, and write ``out``; raises as ``run_search`` does.
+
+    With ``gap`` what is left out may score better than the worst that is reported, by no more than that.
+    """
+    began = time.perf_counter()
+    if not 0 <= gap < np.inf:
+        raise ValueError(f"--gap: must be >= 0, not {gap:g}")
+    entry = find_law(spec.law).with_settings(spec.law_settings)
+    problem, find = make_problem(spec, entry), exact_search()
+    check_law(entry, problem)
+    directory = ResultDir.create(out, header(spec, entry, search={"method": "exact", "gap": gap}))
+    try:
+        columns = Columns(Engine(problem), spec.budget, 1 if entry.higher_is_better else -1)
+
+        def ticked(now: Any) -> None:
+            best = columns.sign * now.best if np.isfinite(now.best) else np.nan
+            tick(now.settled, round(now.settled * problem.space.size), best)
+
+        found = find(problem, top=spec.output.top, gap=gap, engine=columns.engine, tick=ticked)
+        certificate = {**vars(found.certificate), "gap": found.certificate.gap}
+        signed = {name: columns.sign * certificate[name] for name in ("best", "upper")}
+        finite = {name: value if np.isfinite(value) else None for name, value in signed.items()}
+        account = {"counts": _unknown(problem.space.size), "certificate": {**certificate, **finite}}
+        return _finish(spec, entry, directory, columns, found, account, "exact", began)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; an exact search begins anew") from None
+    finally:
+        directory.discard_if_empty()
+
+
+def _unknown(candidates: int) -> dict[str, int | None]:
+    """The counts of a search: it does not see every candidate."""
+    return {"candidates": candidates, "feasible": None, "cut_by_limit": None}
+
+
 def _ticked(plan: Plan, tick: Tick) -> Callable[[int, float], None]:
     def ticked(missing: int, best: float) -> None:
         done = plan.trials - missing
@@ -130,8 +167,10 @@ def _check(plan: Plan, choices: Choices, costs: int) -> str:
     return sampler
 
 
-def _directions(plan: Plan, entry: LawEntry, costs: tuple[str, ...]) -> list[str]:
-    return ["maximize" if entry.higher_is_better else "minimize"] + ["minimize"] * len(costs) * plan.multi
+def _directions(plan: Plan, entry: LawEntry, costs: tuple[str, ...]) -> list[Direction]:
+    score: Direction = "maximize" if entry.higher_is_better else "minimize"
+    rest: list[Direction] = ["minimize"] * len(costs)
+    return [score, *rest] if plan.multi else [score]
 
 
 @contextmanager
@@ -169,20 +208,36 @@ def _write(
     distinct = columns.of(np.unique(ids))
     batch = as_batch(distinct.decided, distinct.ids, np.ones(len(distinct.ids), bool))
     kept = Kept(TopK(spec.output.top, costs).update(batch), Frontier(costs).update(batch) if costs else None, None, None)
-    top = columns.full(columns.of(kept.top.finish().candidate_id))
     rows = columns.of(ids)
     trials = {"trial": np.arange(len(ids)), "feasible": rows.decided.feasible, **columns.full(rows)}
     account = {
-        "counts": {"candidates": columns.engine.problem.space.size, "feasible": None, "cut_by_limit": None},
+        "counts": _unknown(columns.engine.problem.space.size),
+        "optimum": distance(columns, float(kept.top.best.score[0]) if len(kept.top.best.score) else None),
         "trials": {"finished": len(ids), "feasible": int(rows.decided.feasible.sum()), "distinct": len(distinct.ids)},
     }
+    return _finish(spec, entry, directory, columns, kept, account, sampler, began, trials)
+
+
+def _finish(
+    spec: SweepSpec,
+    entry: LawEntry,
+    directory: ResultDir,
+    columns: Columns,
+    kept: Any,
+    account: dict[str, Any],
+    by: str,
+    began: float,
+    trials: dict[str, Any] | None = None,
+) -> Searched:
+    top = columns.full(columns.of(kept.top.finish().candidate_id))
     with directory.alone():
         directory.begin()
-        shards = [*write_kept(directory, columns, kept, top), directory.write_trials(trials)]
+        shards = write_kept(directory, columns, kept, top)
+        if trials is not None:
+            shards.append(directory.write_trials(trials))
         directory.write_manifest(account, shards)
     points = 0 if kept.frontier is None else len(kept.frontier.finish().score)
-    seconds = time.perf_counter() - began
-    return Searched(spec.name, directory.path, entry, sampler, account, plain(top), points, seconds)
+    return Searched(spec.name, directory.path, entry, by, account, plain(top), points, time.perf_counter() - began)
 
 
 def _resumable(spec: SweepSpec, plan: Plan) -> str:

@@ -18,9 +18,10 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import optuna
-from optuna.distributions import IntDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from perflaw_jax.samplers import Direction
 from perflaw_jax.spec_values import show
 from perflaw_jax.storages import opened, reaching, shown
 
@@ -91,7 +92,7 @@ class Stored:
         """The study and the name of its storage, what there is to choose from, how many candidates, how many trials."""
         self._storage, self._study_id = study._storage, study._study_id
         self._reaching = partial(reaching, storage)
-        self._distributions = {name: IntDistribution(0, n - 1) for name, n in counts.items()}
+        self._distributions: dict[str, BaseDistribution] = {name: IntDistribution(0, n - 1) for name, n in counts.items()}
         self._size, self._total = size, total
         self._mine: set[int] = set()
         self._seen = 0  # trials below this number are finished, and learnt from
@@ -165,7 +166,9 @@ class Stored:
 
 
 @contextmanager
-def opened_study(storage: str, name: str, identity: Mapping[str, Any], directions: Sequence[str]) -> Iterator[optuna.Study]:
+def opened_study(
+    storage: str, name: str, identity: Mapping[str, Any], directions: Sequence[Direction]
+) -> Iterator[optuna.Study]:
     """The study of that name, made if there is none; ValueError where it searches something else."""
     with opened(storage) as backend:
         with reaching(storage):

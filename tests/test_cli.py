@@ -109,7 +109,7 @@ def swept(tmp_path_factory) -> Iterator[tuple[Path, Done]]:
 # --- help ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", "predict", "laws", "models", "sweep", "verify"])
+@pytest.mark.parametrize("command", ["", "predict", "laws", "models", "sweep", "search", "verify"])
 def test_help(command, tmp_path):
     done = perflaw(*command.split(), "--help", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")

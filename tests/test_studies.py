@@ -273,7 +273,8 @@ def test_a_killed_search_goes_on(storage, here, monkeypatch, judge):
     kept = []
     for least in (1, 70):  # killed in the middle of the first batch of 64, and of a later one
         process = start(here, "--trials", 5000, "--sampler", "random", "--storage", storage, "--out", "out")
-        wait(process, lambda least=least, known=len(kept): len(finished(storage)) >= known + least)
+        target = len(kept) + least
+        wait(process, lambda target=target: len(finished(storage)) >= target)
         process.kill()
         process.communicate()
         assert complete(storage)[: len(kept)] == kept
