@@ -132,7 +132,7 @@ def test_wrong_input(arguments, code, said, here):
 
 
 def test_results_of_another_method_are_not_overwritten(here):
-    assert perflaw("sweep", "tiny.toml", "--out", "there", cwd=here).code == 0
+    assert perflaw("sweep", "tiny.toml", "--set", LIMIT, "--out", "there", cwd=here).code == 0
     before = files(here)
     done = perflaw("search", "tiny.toml", *OPTUNA, "--out", "there", cwd=here)
     assert "there holds the results of a sweep of this spec" in complaint(done, 1)
