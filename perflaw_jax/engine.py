@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +14,7 @@ import numpy as np
 from perflaw_jax import kernel
 from perflaw_jax.kernel import Decided, Found, Layout, Task
 from perflaw_jax.objective import Bound
-from perflaw_jax.reduce import Screen
+from perflaw_jax.reduce import Batch, Screen
 from perflaw_jax.space import Space
 from perflaw_jax.tiling import Tiling
 
@@ -171,3 +172,22 @@ def _batches(values: dict[str, np.ndarray], count: int, dtype: type, size: int |
 def _padded(values: np.ndarray, size: int, dtype: type) -> np.ndarray:
     short = size - len(values)
     return np.asarray(np.concatenate([values, np.repeat(values[-1:], short, axis=0)]) if short else values, dtype)
+
+
+def as_batch(decided: Decided, ids: np.ndarray, real: np.ndarray) -> Batch:
+    """The feasible candidates among exactly evaluated blocks, flat."""
+    mask = decided.feasible & real
+    costs = np.stack([c[mask] for c in decided.costs], axis=1) if decided.costs else np.empty((int(mask.sum()), 0))
+    d = decided
+    return Batch(ids[mask], d.score[mask], d.training_flops[mask], d.total_params[mask], d.low[mask], d.high[mask], costs)
+
+
+def spread(shape: tuple[int, ...], count: int) -> list[np.ndarray]:
+    """Coordinates of about ``count`` points spread evenly over every axis of a grid (a Latin hypercube), and its corners."""
+    size = math.prod(shape)
+    if size <= count:
+        return list(np.unravel_index(np.arange(size), shape))
+    random = np.random.default_rng(0)  # fixed: the same sweep takes the same steps
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij")).reshape(len(shape), -1)
+    columns = [random.permutation(np.arange(count) * n // count) for n in shape]
+    return [np.concatenate([column, corner]) for column, corner in zip(columns, corners, strict=True)]
