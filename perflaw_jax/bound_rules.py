@@ -100,7 +100,10 @@ def div(a: Any, b: Any, **_: Any) -> Interval:
         lower, upper = _corners(lax.div, a, b)
     nan = reduce(either, (a.nan, may_be_nan(b)))
     result = Interval(*outward(lower, upper, positive=positive), nan, both(a.same, b.same))
-    return replace(result if by_zero is False else unknown_where(by_zero, result), positive=positive)
+    if by_zero is False:
+        return result
+    unknown = unknown_where(by_zero, result)
+    return replace(unknown, lower=where(by_zero, 0, result.lower), positive=True) if positive else unknown
 
 
 def _quotient(extreme: Callable, x: Scalar, b: Interval, positive: bool) -> Scalar:
@@ -120,6 +123,7 @@ def rem(a: Any, b: Any, **_: Any) -> Interval:
     lower = where(fits | (a.lower > -most), lax.min(a.lower, lax.full_like(most, 0)), -most)
     upper = where(fits | (a.upper < most), lax.max(a.upper, lax.full_like(most, 0)), most)
     lower, upper = where(fits, a.lower, lower), where(fits, a.upper, upper)
+    lower = jnp.maximum(lower, 0) if a.positive else lower
     nan = reduce(either, (may_be_nan(a), may_be_nan(b), by_zero)) if is_float(a.lower) else False
     return Interval(lower, upper, nan, both(a.same, b.same), a.positive)
 

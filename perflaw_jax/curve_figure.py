@@ -25,7 +25,7 @@ LABELS = {
     "training_tokens": "training tokens",
     "training_flops": "training FLOPs",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

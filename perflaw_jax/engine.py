@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from perflaw_jax import kernel
-from perflaw_jax.bounds import UnboundedPrimitive, bound
-from perflaw_jax.intervals import Interval, interval
 from perflaw_jax.kernel import Decided, Layout, Promise, Surveyed, Task
-from perflaw_jax.objective import Bound, make_design
-from perflaw_jax.reduce import Screen
+from perflaw_jax.objective import Bound
+from perflaw_jax.programs import Programs
+from perflaw_jax.reduce import Batch, Screen
 from perflaw_jax.space import Space
 from perflaw_jax.tiling import MAX_LANES, Tiling
 
 LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
 SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
-RUN_ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled in half the time
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
 
 
@@ -74,19 +71,18 @@ class Engine:
             lanes=self.tiling.lanes,
             tokens_inner=self._only_tokens_inside() and bool(np.all(np.diff(inner.values) >= 0)),
             costs=problem.costs,
-            finite=always_finite(problem),
         )
-        on_cpu = jax.default_backend() == "cpu"
-        options = kernel.CPU_OPTIONS if on_cpu else None
-        finding = kernel.FINITE_CPU_OPTIONS if on_cpu and self.layout.finite else options
-        self._find = jax.jit(partial(kernel.find, self.layout), compiler_options=finding)
-        self._census = jax.jit(partial(kernel.census, self.layout), compiler_options=options)
-        self._survey = jax.jit(partial(kernel.survey, self.layout), compiler_options=options)
-        self._refine = jax.jit(partial(kernel.refine, self.layout), compiler_options=options)
-        self._decide = jax.jit(partial(kernel.decide, self.layout))
+        self.programs = Programs(problem.law, problem.space, self.layout)
         self._device_values: dict[tuple, Any] = {}
         self._task = Task(problem.law, dict(problem.limits), problem.space.spend)
         self.margin = LEAST_MARGIN
+
+    def at(self, problem: Problem) -> Engine:
+        """An engine with the same compiled programs for a problem with other numbers in its limits, its law or ``spend``."""
+        other = self.on(problem.space)
+        other.problem = problem
+        other._task = Task(problem.law, dict(problem.limits), problem.space.spend)
+        return other
 
     def on(self, space: Space) -> Engine:
         """An engine with the same compiled programs for another space: axes of the same fields, lengths and relations."""
@@ -117,17 +113,17 @@ class Engine:
         """Dispatch the float32 program on a tile (asynchronous): which of its blocks any reducer may want."""
         fields = {name: self._tile_values(name, start, np.float32) for name in self.tiling.dims}
         floor_slices = self.floor_slices(start, floors)
-        return self._find(fields, self._finding_task(), screen, floor_slices)
+        return self.programs.find(fields, self._finding_task(), screen, floor_slices)
 
     def census(self, start: tuple[int, ...]) -> dict[str, Any]:
         """Dispatch the float64 counts of a tile (asynchronous): check -> how many candidates it holds for."""
         with jax.enable_x64(True):
-            return self._census(*self._tile(start), self._task)
+            return self.programs.census(*self._tile(start), self._task)
 
     def survey(self, start: tuple[int, ...], screen: Screen, floors: list[np.ndarray]) -> Surveyed:
         """Dispatch the float64 program on a tile (asynchronous); only for an engine made with ``in_order``."""
         with jax.enable_x64(True):
-            return self._survey(*self._tile(start), self._task, screen, self.floor_slices(start, floors))
+            return self.programs.survey(*self._tile(start), self._task, screen, self.floor_slices(start, floors))
 
     def _tile(self, start: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Exact field values inside a tile, and per axis of the nest which indices lie inside the grid."""
@@ -156,7 +152,7 @@ class Engine:
         digits, real = self.tiling.members(coordinates)
         with jax.enable_x64(dtype == np.float64):
             batches = _batches(self._fields(digits), count, dtype, size)
-            parts = [self._decide(some, self._task, dtype(self.margin)) for some in batches]
+            parts = [self.programs.decide(some, self._task, dtype(self.margin)) for some in batches]
             decided = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
         return decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real
 
@@ -170,7 +166,7 @@ class Engine:
         parts = []
         for some in _batches({**self._fields(digits), **named}, len(coordinates[0]), np.float32):
             lowest = {name: some.pop(name) for name in named}
-            parts.append(self._refine(some, self._finding_task(), screen, lowest))
+            parts.append(self.programs.refine(some, self._finding_task(), screen, lowest))
         return jax.tree.map(
             lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[: len(coordinates[0])], *parts
         )
@@ -199,28 +195,6 @@ class Engine:
         return {f"floor{i}": s.astype(np.float32) for i, s in enumerate(slices)}
 
 
-def always_finite(problem: Problem) -> bool:
-    """Whether every raw score of the grid is known to be a finite number, in float32 as well: by bounds over the whole grid."""
-
-    def raw(values: dict[str, Any]) -> Any:
-        return problem.law.raw(make_design(values, problem.space.spend))
-
-    box = {name: _around(table.values) for name, table in problem.space.tables.items()}
-    try:
-        found = jax.jit(bound(raw), compiler_options=RUN_ONCE)(box)
-    except UnboundedPrimitive:
-        return False
-    return bool(np.isfinite(found.lower) & np.isfinite(found.upper) & ~np.asarray(found.nan))
-
-
-def _around(values: np.ndarray) -> Interval:
-    """The float32 interval that holds float64 values, and what they are in float32."""
-    low, high = np.float32(values.min()), np.float32(values.max())
-    low = low if low <= values.min() else np.nextafter(low, np.float32(-np.inf))
-    high = high if high >= values.max() else np.nextafter(high, np.float32(np.inf))
-    return interval(low, high)
-
-
 def _batches(values: dict[str, np.ndarray], count: int, dtype: type, size: int | None = None) -> Iterator[dict[str, Any]]:
     """Cut values of ``count`` blocks into batches of one shape, hence one trace; the last block is repeated as filling."""
     size = size or next((size for size in BATCHES if size >= count), BATCHES[-1])
@@ -231,3 +205,22 @@ def _batches(values: dict[str, np.ndarray], count: int, dtype: type, size: int |
 def _padded(values: np.ndarray, size: int, dtype: type) -> np.ndarray:
     short = size - len(values)
     return np.asarray(np.concatenate([values, np.repeat(values[-1:], short, axis=0)]) if short else values, dtype)
+
+
+def as_batch(decided: Decided, ids: np.ndarray, real: np.ndarray) -> Batch:
+    """The feasible candidates among exactly evaluated blocks, flat."""
+    mask = decided.feasible & real
+    costs = np.stack([c[mask] for c in decided.costs], axis=1) if decided.costs else np.empty((int(mask.sum()), 0))
+    d = decided
+    return Batch(ids[mask], d.score[mask], d.training_flops[mask], d.total_params[mask], d.low[mask], d.high[mask], costs)
+
+
+def spread(shape: tuple[int, ...], count: int) -> list[np.ndarray]:
+    """Coordinates of about ``count`` points spread evenly over every axis of a grid (a Latin hypercube), and its corners."""
+    size = math.prod(shape)
+    if size <= count:
+        return list(np.unravel_index(np.arange(size), shape))
+    random = np.random.default_rng(0)  # fixed: the same sweep takes the same steps
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij")).reshape(len(shape), -1)
+    columns = [random.permutation(np.arange(count) * n // count) for n in shape]
+    return [np.concatenate([column, corner]) for column, corner in zip(columns, corners, strict=True)]

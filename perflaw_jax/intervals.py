@@ -33,7 +33,7 @@ class Interval:
         lower: no point gives less.
         upper: no point gives more.
         nan: some point may give NaN although the bounds are finite.
-        same: every point gives one and the same value (0.0 and -0.0 are one), even where it is not known to the last bit.
+        same: every point gives one and the same value, even where its last bits are not known (0.0 and -0.0 are one value).
         positive: known before anything is computed to be zero or more.
     """
 

@@ -20,11 +20,6 @@ from perflaw_jax.laws import Law
 from perflaw_jax.objective import Limits, checks, evaluate, make_design
 from perflaw_jax.reduce import Screen, excess
 
-# XLA holds back to 256-bit vectors; twice the width was measured 1.5 to 1.8 times faster here, and is ignored elsewhere.
-CPU_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
-# Without care for NaN a maximum is one instruction; a third faster, and only for scores that are known to be finite.
-FINITE_CPU_OPTIONS = {**CPU_OPTIONS, "xla_cpu_enable_fast_min_max": True}
-
 
 class Task(NamedTuple):
     """What every candidate is held against: the arguments of ``evaluate`` beside the design."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 from perflaw_jax.columns import Columns
+from perflaw_jax.exact import exact_search
 from perflaw_jax.reduce import Batch
 from perflaw_jax.sweep import sweep
 
@@ -17,14 +17,6 @@ PATIENCE = 60.0  # seconds
 
 class _TimeIsUp(Exception):
     pass
-
-
-def exact_search() -> Any:
-    """The function of that name."""
-    try:
-        return import_module("perflaw_jax.exact").exact_search
-    except ImportError:
-        raise ValueError("--method exact: this installation has no exact search; take --method optuna") from None
 
 
 def distance(columns: Columns, best: float | None) -> dict[str, Any]:
@@ -55,7 +47,7 @@ def _optimum(columns: Columns) -> Batch:
             raise _TimeIsUp
 
     try:
-        return exact_search()(problem, top=1, tick=tick).top.finish()
+        return exact_search(problem, top=1, tick=tick).top.finish()
     except ValueError:
         if problem.space.size > MOST_SWEPT:
             raise

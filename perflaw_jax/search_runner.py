@@ -18,9 +18,10 @@ import optuna
 
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine
+from perflaw_jax.exact import exact_search
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.laws import LawEntry, find_law
-from perflaw_jax.optimum import distance, exact_search
+from perflaw_jax.optimum import distance
 from perflaw_jax.proposals import Choices
 from perflaw_jax.reduce import TopK
 from perflaw_jax.runner import Tick, check_law, coefficients, header, make_problem, plain, write_kept
@@ -116,7 +117,7 @@ def run_exact(spec: SweepSpec, out: Path, gap: float = 0.0, tick: Tick = lambda 
     if not 0 <= gap < np.inf:
         raise ValueError(f"--gap: must be >= 0, not {gap:g}")
     entry = find_law(spec.law).with_settings(spec.law_settings)
-    problem, find = make_problem(spec, entry), exact_search()
+    problem = make_problem(spec, entry)
     check_law(entry, problem)
     directory = ResultDir.create(out, header(spec, entry, search={"method": "exact", "gap": gap}))
     try:
@@ -126,7 +127,7 @@ def run_exact(spec: SweepSpec, out: Path, gap: float = 0.0, tick: Tick = lambda 
             best = columns.sign * now.best if np.isfinite(now.best) else np.nan
             tick(now.settled, round(now.settled * problem.space.size), best)
 
-        found = find(problem, top=spec.output.top, gap=gap, engine=columns.engine, tick=ticked)
+        found = exact_search(problem, top=spec.output.top, gap=gap, engine=columns.engine, tick=ticked)
         certificate = {**vars(found.certificate), "gap": found.certificate.gap}
         signed = {name: columns.sign * certificate[name] for name in ("best", "upper")}
         finite = {name: value if np.isfinite(value) else None for name, value in signed.items()}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perflaw_jax.engine import BATCHES, Engine, Problem, Slab
+from perflaw_jax.engine import BATCHES, Engine, Problem, Slab, as_batch, spread
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Decided, Promise, Surveyed
 from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, excess
@@ -174,25 +174,6 @@ def _check_margin(engine: Engine, decided: Decided, real: np.ndarray, best: np.n
     exact = np.where(decided.feasible & real, decided.raw, -np.inf).max(axis=1)
     if np.any(exact > best + engine.margin * (1 + np.abs(best))):
         raise MarginExceeded
-
-
-def as_batch(decided: Decided, ids: np.ndarray, real: np.ndarray) -> Batch:
-    """The feasible candidates among exactly evaluated blocks, flat."""
-    mask = decided.feasible & real
-    costs = np.stack([c[mask] for c in decided.costs], axis=1) if decided.costs else np.empty((int(mask.sum()), 0))
-    d = decided
-    return Batch(ids[mask], d.score[mask], d.training_flops[mask], d.total_params[mask], d.low[mask], d.high[mask], costs)
-
-
-def spread(shape: tuple[int, ...], count: int) -> list[np.ndarray]:
-    """Coordinates of about ``count`` points spread evenly over every axis of a grid (a Latin hypercube), and its corners."""
-    size = math.prod(shape)
-    if size <= count:
-        return list(np.unravel_index(np.arange(size), shape))
-    random = np.random.default_rng(0)  # fixed: the same sweep takes the same steps
-    corners = np.array(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij")).reshape(len(shape), -1)
-    columns = [random.permutation(np.arange(count) * n // count) for n in shape]
-    return [np.concatenate([column, corner]) for column, corner in zip(columns, corners, strict=True)]
 
 
 def sweep(

@@ -27,15 +27,15 @@ def calls():
     seen = {}
 
     def record(name):
-        program = getattr(engine, name)
+        program = getattr(engine.programs, name)
 
         def recorded(*arguments):
             seen[name] = program, arguments
             return program(*arguments)
 
-        setattr(engine, name, recorded)
+        setattr(engine.programs, name, recorded)
 
-    for name in ("_find", "_census", "_decide"):
+    for name in ("find", "census", "decide"):
         record(name)
     kept = Kept.empty(engine.problem, top=5, marginals=True, counts=True)
     start = next(engine.tiling.starts())
@@ -46,13 +46,13 @@ def calls():
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_finding_program_lowers_without_float64(calls, platform):
-    program, arguments = calls["_find"]
+    program, arguments = calls["find"]
     text = export.export(program, platforms=[platform])(*arguments).mlir_module()
     assert "f32" in text and "f64" not in text
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-@pytest.mark.parametrize("name", ["_census", "_decide"])
+@pytest.mark.parametrize("name", ["census", "decide"])
 def test_the_exact_programs_lower(calls, name, platform):
     program, arguments = calls[name]
     with jax.enable_x64(True):

@@ -278,8 +278,8 @@ def test_counts_are_a_monoid(parts):
 def test_one_trace_per_program_serves_all_tiles_and_all_limits():
     limits = {"training_flops": Bound(max=3e24), "score": Bound(min=30.0)}
     engine = Engine(Problem(SPACE, DENSE, limits, ("training_flops",)), target=200)
-    calls, program = [], engine._find
-    engine._find = lambda *arguments: calls.append(arguments) or program(*arguments)
+    calls, program = [], engine.programs.find
+    engine.programs.find = lambda *arguments: calls.append(arguments) or program(*arguments)
     kept = Kept.empty(engine.problem, top=10, marginals=True, counts=True)
     with patch.object(module, "PILOT_BLOCKS", 100):
         assert len(list(run(engine, kept))) == len(calls) == np.prod(engine.tiling.grid) > 50
@@ -287,5 +287,5 @@ def test_one_trace_per_program_serves_all_tiles_and_all_limits():
     assert isinstance(task, Task)
     program(fields, jax.tree.map(lambda number: 1.5 * number, task), *rest)
     assert program._cache_size() == 1
-    assert engine._census._cache_size() == 1
-    assert engine._decide._cache_size() <= 3
+    assert engine.programs.census._cache_size() == 1
+    assert engine.programs.decide._cache_size() <= 3

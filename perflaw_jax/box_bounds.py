@@ -1,0 +1,96 @@
+"""Bounds of whole boxes of the grid, many at once on the device: what no candidate inside can surpass."""
+
+from __future__ import annotations
+
+from copy import copy
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from perflaw_jax.accounting import quantity
+from perflaw_jax.bounds import bound, interval
+from perflaw_jax.boxes import Corners, Grid
+from perflaw_jax.intervals import Interval
+from perflaw_jax.kernel import Task
+from perflaw_jax.objective import evaluate, make_design
+
+BATCH = 8192  # boxes per call: one trace
+
+
+class Terms(NamedTuple):
+    """What ranks a candidate, all of it better the lower, and whether it may stand at all."""
+
+    feasible: Any
+    ranks: tuple[Any, ...]  # minus the score, the training FLOPs, the parameters, the frontier's costs
+
+
+class BoxBounds:
+    """The compiled programs that bound a problem's boxes."""
+
+    _task: Task
+
+    def __init__(self, grid: Grid, costs: tuple[str, ...]):
+        with jax.enable_x64(True):
+            self._tables = jax.device_put({name: (c.low, c.high) for name, c in grid.fields.items()})
+        self._least = jax.jit(partial(_over_boxes, _least, grid, costs))
+        self._same = jax.jit(partial(_over_boxes, _same, grid, costs))
+
+    def on(self, task: Task) -> BoxBounds:
+        """The same programs for a task: law, limits and what buys the tokens."""
+        other = copy(self)
+        other._task = task
+        return other
+
+    def least(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether a box may hold a feasible candidate [m], and the least of everything that ranks them [m, 3 + costs]."""
+        return self._run(self._least, first, last)
+
+    def same(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Of everything that ranks candidates, whether it is one and the same all over a box [m, 3 + costs]."""
+        return self._run(self._same, first, last)
+
+    def _run(self, program: Any, first: np.ndarray, last: np.ndarray) -> Any:
+        parts, count = [], len(first)
+        with jax.enable_x64(True):
+            for start in range(0, count, BATCH):
+                rows = slice(start, start + BATCH)
+                parts.append(program(_padded(first[rows]), _padded(last[rows]), self._tables, self._task))
+            return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
+
+
+def _padded(places: np.ndarray) -> np.ndarray:
+    short = BATCH - len(places)
+    return np.concatenate([places, np.repeat(places[-1:], short, axis=0)]) if short else places
+
+
+def _over_boxes(pick: Any, grid: Grid, costs: tuple[str, ...], first: Any, last: Any, tables: dict, task: Task) -> Any:
+    def one(first: Any, last: Any) -> Any:
+        fields = {name: _field(corners, tables[name], first, last) for name, corners in grid.fields.items()}
+        return pick(bound(partial(_terms, grid.constants, costs, task))(fields))
+
+    return jax.vmap(one)(first, last)
+
+
+def _field(corners: Corners, tables: tuple[Any, Any], first: Any, last: Any) -> Interval:
+    """What is known of a field over a box."""
+    low, high = tables
+    begins = tuple(first[d] if rising else last[d] for d, rising in zip(corners.dims, corners.rising, strict=True))
+    ends = tuple(last[d] if rising else first[d] for d, rising in zip(corners.dims, corners.rising, strict=True))
+    return interval(low[begins], high[ends], positive=bool(np.all(corners.low >= 0)))
+
+
+def _terms(constants: dict, costs: tuple[str, ...], task: Task, fields: dict) -> Terms:
+    design = make_design({**constants, **fields}, task.spend)
+    e = evaluate(design, task.law, task.limits)
+    return Terms(e.feasible, (-e.score, e.training_flops, e.total_params, *(quantity(c, design) for c in costs)))
+
+
+def _least(terms: Terms) -> tuple[Any, Any]:
+    return terms.feasible.upper, jnp.stack([jnp.asarray(rank.lower, float) for rank in terms.ranks])
+
+
+def _same(terms: Terms) -> Any:
+    return jnp.stack([rank.same for rank in terms.ranks])

@@ -1,0 +1,324 @@
+"""The exact search: what a sweep of the grid would keep, found by bounding boxes of it and dropping all that cannot matter.
+
+Boxes are taken best bound first, cut where that lowers the bound most, and bounded on the device many at a time; small ones
+are evaluated candidate by candidate as in a sweep. What remains is the sweep's result, ties included, with a certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from perflaw_jax.box_bounds import BoxBounds
+from perflaw_jax.boxes import BlockGrid, Boxes, Grid, split, unique
+from perflaw_jax.engine import BATCHES, Engine, Problem, as_batch, spread
+from perflaw_jax.frontier import Frontier
+from perflaw_jax.kernel import Task
+from perflaw_jax.prune import open_to_front, open_to_top
+from perflaw_jax.reduce import TopK
+
+PILOT_BLOCKS = 1024
+SEEDS = 32  # candidates whose surroundings are tried while that finds better ones
+PARENTS = 2048  # boxes cut at a time
+MOST_CUTS = 3  # axes along which a box is cut at once
+SAMPLE = 32  # of the boxes to be cut, on which the axes are tried
+LEAF = 2  # blocks of neighbouring candidates in a box that is evaluated rather than cut
+MOST_BOXES = 2**19  # waiting; beyond, the smallest come first
+MOST_BLOCKS = 2**14  # evaluated at a time
+NEAR = 1e-9  # relative: how near to a tie rounding may have brought a box
+FEW = 256  # boxes so near a tie that are simply cut further
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Proof of a search's result.
+
+    Attributes:
+        candidates: how many the space holds; each was evaluated, or lies in a box that was shown not to matter.
+        boxes: how many boxes were bounded.
+        evaluated: how many candidates were evaluated one by one.
+        best: the best score found, -inf if no candidate is feasible.
+        upper: no candidate that was left out scores more; ``best`` where the search is complete.
+    """
+
+    candidates: int
+    boxes: int
+    evaluated: int
+    best: float
+    upper: float
+
+    @property
+    def gap(self) -> float:
+        """How much better than the best found a candidate could still be: 0 for a complete search."""
+        return self.upper - self.best if self.upper > self.best else 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found: reducers as a sweep keeps them. How many candidates are feasible is not known to it."""
+
+    top: TopK
+    frontier: Frontier | None
+    certificate: Certificate
+    marginals: None = None
+    counts: None = None
+
+
+class Progress(NamedTuple):
+    """How far a search is."""
+
+    settled: float  # share of the candidates, from 0 to 1
+    boxes: int  # bounded so far
+    waiting: int  # boxes still to be looked into
+    best: float  # score found, -inf if none
+    upper: float  # bound of what may still be found
+
+
+class Searcher:
+    """The compiled programs of exact searches: of one problem, and of others that differ from it in numbers alone.
+
+    Args:
+        problem: what is searched.
+        engine: reuse one's compiled programs.
+    """
+
+    def __init__(self, problem: Problem, engine: Engine | None = None):
+        self.problem = problem
+        self.engine = engine or Engine(problem)
+        self._bounds = BoxBounds(Grid(problem.space), problem.costs)
+
+    def search(
+        self,
+        problem: Problem | None = None,
+        *,
+        top: int = 10,
+        gap: float = 0.0,
+        tick: Callable[[Progress], None] = lambda progress: None,
+        most_boxes: int = MOST_BOXES,
+    ) -> Found:
+        """The best candidates of a space, and its frontier if the problem names costs, without going through all of it.
+
+        Args:
+            problem: the searcher's own if not given; another may differ in the numbers of its limits and law, and in ``spend``.
+            top: how many of the best candidates to keep, 1 or more.
+            gap: leave out what cannot beat the last one kept, or the frontier, by more than this in score.
+            tick: called after every step.
+            most_boxes: about how many boxes may wait; memory is a hundred bytes each.
+
+        Raises:
+            UnboundedPrimitive: the law uses a primitive that has no bounds.
+        """
+        engine = self.engine if problem is None else self.engine.at(problem)
+        search = _Search(engine, self._bounds, top, gap, most_boxes)
+        search.start()
+        while len(search.waiting.first):
+            search.step()
+            tick(search.progress())
+        return search.found()
+
+
+def exact_search(problem: Problem, *, engine: Engine | None = None, **options: Any) -> Found:
+    """``Searcher(problem, engine).search(**options)``."""
+    return Searcher(problem, engine).search(**options)
+
+
+class _Search:
+    """The state of a search: what is kept, and the boxes that wait."""
+
+    def __init__(self, engine: Engine, bounds: BoxBounds, top: int, gap: float, most_boxes: int):
+        problem = engine.problem
+        self.engine, self.gap, self.most_boxes = engine, gap, most_boxes
+        self.grid = Grid(problem.space)
+        self.blocks = BlockGrid(self.grid, engine.tiling)
+        self.bounds = bounds.on(Task(problem.law, dict(problem.limits), problem.space.spend))
+        self.top = TopK(top, len(problem.costs))
+        self.frontier = Frontier(len(problem.costs)) if problem.costs else None
+        self.bounded = self.evaluated = self.near_ties = 0
+        self.left_out = -np.inf  # best bound of what only the gap excused
+        self.pruned = 1  # boxes waiting when all were last looked through
+        ends = self.grid.everything()
+        unknown = np.full((1, 3 + len(problem.costs)), -np.inf)
+        self.waiting = Boxes(*ends, unknown, np.zeros(unknown.shape, bool))
+
+    # --- good candidates, early ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bound the whole grid, then find something to beat: a spread of blocks, and what lies around the best of them."""
+        self.waiting = self._bounded(*self.waiting[:2], self.waiting)
+        if not len(self.waiting.first):
+            return
+        tiling = self.engine.tiling
+        self._evaluate(spread(tiling.blocks, PILOT_BLOCKS))
+        best = None
+        while len(self.top.best.score) and best != (best := self.top.best.candidate_id[:SEEDS].tolist()):
+            self._evaluate(self._around(np.asarray(best)))
+
+    def _around(self, ids: np.ndarray) -> list[np.ndarray]:
+        """Blocks at distances of 1, 2, 4, 8 ... along each axis from those of some candidates."""
+        shape = self.engine.tiling.blocks
+        centre, _ = self.engine.tiling.block_of(ids)
+        near = []
+        for axis, n in enumerate(shape):
+            steps = 2 ** np.arange(n.bit_length())
+            moved = np.clip(centre[axis] + np.concatenate([steps, -steps])[:, None], 0, n - 1)
+            near.append([moved.ravel() if a == axis else np.tile(c, len(moved)) for a, c in enumerate(centre)])
+        return unique([np.concatenate(c) for c in zip(*near, strict=True)], shape)
+
+    def _evaluate(self, coordinates: list[np.ndarray]) -> None:
+        """Evaluate blocks exactly and keep what is worth keeping."""
+        for start in range(0, len(coordinates[0]), MOST_BLOCKS):
+            some = [c[start : start + MOST_BLOCKS] for c in coordinates]
+            size = BATCHES[0] if len(some[0]) <= 8 * BATCHES[0] else BATCHES[1]  # a trace each: the second only if it pays
+            decided, ids, real = self.engine.decide(some, size=size)
+            batch = as_batch(decided, ids, real)
+            self.evaluated += int(real.sum())
+            self.top.update(batch)
+            if self.frontier is not None:
+                self.frontier.update(batch)
+
+    # --- boxes ---------------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Cut the most promising boxes; evaluate the small pieces, let the others wait."""
+        picked = self._pick()
+        picked = picked.take(self._open(picked))
+        if not len(picked.first):
+            self.waiting = self.waiting.take(self._open(self.waiting))
+            return
+        first, last, parent = split(picked.first, picked.last, self._axes(picked), self.blocks.unit)
+        pieces = self._bounded(first, last, picked.take(parent))
+        small = self.blocks.count(pieces.first, pieces.last) <= LEAF
+        self._evaluate(self.blocks.inside(pieces.first[small], pieces.last[small]))
+        self.waiting = Boxes.join([self.waiting, pieces.take(~small)])
+        if len(self.waiting.first) > 2 * self.pruned:
+            self.waiting = self.waiting.take(self._open(self.waiting))
+            self.pruned = max(PARENTS, len(self.waiting.first))
+
+    def _pick(self) -> Boxes:
+        """Take the boxes to be cut from those waiting: the best, or the smallest where too many wait."""
+        boxes = self.waiting
+        crowded = len(boxes.first) > self.most_boxes
+        count = max(1, min(PARENTS, self.most_boxes // 16))
+        if len(boxes.first) <= count:
+            chosen = np.ones(len(boxes.first), bool)
+        elif crowded:
+            chosen = _lowest(self.grid.sizes(boxes.first, boxes.last), boxes.least[:, 0], count)
+        else:
+            chosen = _lowest(boxes.least[:, 0], boxes.least[:, 1], count)
+        self.waiting = boxes.take(~chosen)
+        return boxes.take(chosen)
+
+    def _bounded(self, first: np.ndarray, last: np.ndarray, parents: Boxes) -> Boxes:
+        """Of pieces of boxes, those that may matter, with their bounds and what their parents knew."""
+        feasible, least = self.bounds.least(first, last)
+        self.bounded += len(first)
+        boxes = Boxes(first, last, np.maximum(least, parents.least), parents.exact).take(feasible)
+        boxes = boxes._replace(least=np.where(boxes.exact, parents.least[feasible], boxes.least))
+        return self._settle_ties(boxes.take(self._open(boxes)))
+
+    def _open(self, boxes: Boxes) -> np.ndarray:
+        """Mask of the boxes that may hold something to keep."""
+        ids = self.grid.least_ids(boxes.first, boxes.last)
+        wanted = self._wanted(boxes.least, ids)
+        if not self.gap:
+            return wanted
+        worth_it = self._wanted(boxes.least + self.gap * (np.arange(boxes.least.shape[1]) == 0), ids)
+        self.left_out = max(self.left_out, -boxes.least[wanted & ~worth_it, 0].min(initial=np.inf))
+        return worth_it
+
+    def _wanted(self, least: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        wanted = open_to_top(self.top, least, ids)
+        if self.frontier is not None:
+            wanted |= open_to_front(self.frontier.front, least, ids)
+        return wanted
+
+    def _settle_ties(self, boxes: Boxes) -> Boxes:
+        """Where only rounding keeps boxes from being dropped, find out whether all their candidates are equal.
+
+        What is the same all over a box is then known exactly, from one candidate, to the box and to all its pieces.
+        """
+        with np.errstate(invalid="ignore"):
+            raised = boxes.least + np.where(boxes.exact, 0, NEAR * (1 + np.abs(boxes.least)))
+        near = np.flatnonzero(~self._wanted(raised, self.grid.least_ids(boxes.first, boxes.last)))
+        self.near_ties += len(near)
+        if self.near_ties <= FEW or not len(near):
+            return boxes
+        same = self.bounds.same(boxes.first[near], boxes.last[near]) & ~boxes.exact[near]
+        near, same = near[same.any(axis=1)], same[same.any(axis=1)]
+        boxes.least[near] = np.where(same, self._ranks(boxes.first[near]), boxes.least[near])
+        boxes.exact[near] |= same
+        return boxes.take(self._open(boxes))
+
+    def _ranks(self, places: np.ndarray) -> np.ndarray:
+        """What ranks the candidates at some places [m, axes], as in ``Boxes.least`` [m, 3 + costs]."""
+        blocks, lane = self.engine.tiling.block_of(self.grid.space.ids(self.grid.digits(places)))
+        decided, _, _ = self.engine.decide(blocks)
+        ranks = (-decided.score, decided.training_flops, decided.total_params, *decided.costs)
+        ranks = np.stack([rank[np.arange(len(lane)), lane] for rank in ranks], axis=1)
+        return np.where(np.isnan(ranks), np.inf, ranks)
+
+    # --- where to cut --------------------------------------------------------------------------------------------------
+
+    def _axes(self, boxes: Boxes) -> np.ndarray:
+        """The axes along which to cut each box [m, axes]: those that take the most from its bound, by a sample of the boxes."""
+        width = (boxes.last - boxes.first).astype(float)
+        taken = width * (self._gain_per_place(boxes) + 1e-30 / np.asarray(self.grid.space.shape))
+        rank = np.argsort(np.argsort(-taken, axis=1, kind="stable"), axis=1, kind="stable")
+        return (taken > 0) & (taken >= taken.max(axis=1, keepdims=True) / 2) & (rank < MOST_CUTS)
+
+    def _gain_per_place(self, boxes: Boxes) -> np.ndarray:
+        """By how much the bounds of a sample of boxes rise per place that an axis is narrowed by, [axes]."""
+        rows = np.unique(np.linspace(0, len(boxes.first) - 1, SAMPLE).astype(int))
+        boxes, axes = boxes.take(rows), boxes.first.shape[1]
+        first, last = (np.repeat(ends[None], axes, axis=0) for ends in boxes[:2])
+        for axis in range(axes):
+            first[axis, :, axis] = last[axis, :, axis] = (boxes.first[:, axis] + boxes.last[:, axis]) // 2
+        _, least = self.bounds.least(first.reshape(-1, axes), last.reshape(-1, axes))
+        least = np.maximum(least.reshape(axes, *boxes.least.shape), boxes.least)
+        with np.errstate(all="ignore"):
+            gain = least[..., 0] - boxes.least[:, 0]
+            for column, weight in self._weights():
+                gain = gain + weight * np.log(least[..., column] / boxes.least[:, column])
+            gain = np.where(np.isfinite(gain), gain, 0) / (boxes.last - boxes.first).T
+        return np.nan_to_num(gain, nan=0, posinf=0).sum(axis=1) / len(rows)
+
+    def _weights(self) -> list[tuple[int, float]]:
+        """What a factor e in a cost is worth, in score: as much as along the frontier; next to nothing in the FLOPs' case."""
+        weights = [(1, 1e-9)]
+        front = None if self.frontier is None else self.frontier.front
+        if front is not None and len(front.score) > 1:
+            spans = np.log(np.maximum(np.ptp(front.costs, axis=0) / np.maximum(front.costs.min(axis=0), 1e-300), 1e-3) + 1)
+            weights += [(3 + i, float(np.ptp(front.score) / span)) for i, span in enumerate(spans)]
+        return weights
+
+    # --- what is known -------------------------------------------------------------------------------------------------
+
+    @property
+    def best(self) -> float:
+        """The best score found."""
+        return float(self.top.best.score[0]) if len(self.top.best.score) else -np.inf
+
+    def progress(self) -> Progress:
+        """How far the search is."""
+        left = float(self.grid.sizes(self.waiting.first, self.waiting.last).sum()) / self.grid.space.size
+        upper = max(self.best, self.left_out, -self.waiting.least[:, 0].min(initial=np.inf))
+        return Progress(1 - left, self.bounded, len(self.waiting.first), self.best, upper)
+
+    def found(self) -> Found:
+        """The result."""
+        upper = max(self.best, self.left_out)
+        certificate = Certificate(self.grid.space.size, self.bounded, self.evaluated, self.best, upper)
+        return Found(self.top, self.frontier, certificate)
+
+
+def _lowest(key: np.ndarray, then: np.ndarray, count: int) -> np.ndarray:
+    """Mask of the ``count`` rows with the lowest key; of those equal at the limit, the lowest in ``then``."""
+    limit = np.partition(key, count - 1)[count - 1]
+    chosen = key < limit
+    level = np.flatnonzero(key == limit)
+    room = count - int(chosen.sum())
+    chosen[level[np.argpartition(then[level], room - 1)[:room]] if room < len(level) else level] = True
+    return chosen
