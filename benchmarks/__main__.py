@@ -1,4 +1,4 @@
-"""Candidates per second, memory and rows per second: ``python -m benchmarks [throughput] [memory] [rows] [moe] [search]``.
+"""Candidates, rows and trials per second: ``python -m benchmarks [throughput] [memory] [rows] [moe] [exact] [search]``.
 
 Everything that is compared is timed in one process run, interleaved, after a warm-up; compile time is shown apart. The figures
 go to stdout and, with device and versions, to ``benchmarks/results/<part>.json``.
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import memory, moe, rows, search, throughput
+from benchmarks import exact, memory, moe, rows, search, throughput
 
 RESULTS = Path(__file__).parent / "results"
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "memory": memory.run,
     "rows": rows.run,
     "moe": moe.run,
+    "exact": exact.run,
     "search": search.run,
 }
 

@@ -292,7 +292,7 @@ def curve(
     from perflaw_jax.curve_runner import run_curve
 
     with progress.shown(spec.name, spec.space().size) as tick:
-        outcome = run_curve(spec, where, quantity, np.geomspace(low, high, num), tick)
+        outcome = run_curve(spec, where, quantity, np.geomspace(low, high, num).tolist(), tick)
     _show_curve(outcome, as_json)
 
 
