@@ -61,8 +61,8 @@ def add(a: Any, b: Any, **_: Any) -> Interval:
 def sub(a: Any, b: Any, **_: Any) -> Interval:
     """Difference; a value less itself is nothing."""
     if a is b:
-        zero = lax.full_like(a.lower, 0)
-        return Interval(zero, zero, may_be_nan(a), True, True)
+        zero, nan = lax.full_like(a.lower, 0), may_be_nan(a)
+        return Interval(zero, zero, nan, either(a.same, ~jnp.asarray(nan)), True)
     a, b = lift(a), lift(b)
     return _whole(lax.sub, a, b) if is_whole(a.lower) else add(a, neg(b))
 

@@ -10,9 +10,6 @@ import numpy as np
 
 from perflaw_jax.reduce import Batch, TopK
 
-PAIRS = 2**22  # of a box and a point of the frontier, compared at once
-CELLS = 128  # per cost, of the coarse look at a frontier of two
-
 
 def open_to_top(top: TopK, least: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Mask of the boxes that may hold a candidate ranking before the last one kept."""
@@ -25,15 +22,14 @@ def open_to_front(front: Batch, least: np.ndarray, ids: np.ndarray) -> np.ndarra
     """Mask of the boxes whose best corner no point of the frontier beats."""
     if not len(front.score):
         return np.ones(len(least), bool)
-    if front.costs.shape[1] == 1:
-        return _above_staircase(front, least, ids)
-    hopeful = np.flatnonzero(-least[:, 0] >= _coarse(front, least[:, 3:]))
-    rows = max(1, PAIRS // len(front.score))
-    parts = [hopeful[i : i + rows] for i in range(0, len(hopeful), rows)]
-    mask = np.zeros(len(least), bool)
-    for part in parts:
-        mask[part] = _above_all(front, least[part], ids[part])
-    return mask
+    score, costs = -least[:, 0], least[:, 3:]
+    open_ = _best_within(front, costs, score) < score
+    # of equals the frontier keeps one: a box whose best corner IS a point may hold one that ranks before it
+    place = np.minimum(np.searchsorted(_joined(front.costs), _joined(costs)), len(front.score) - 1)
+    point = front.take(place)
+    equal = np.flatnonzero((point.score == score) & (point.costs == costs).all(axis=1))
+    open_[equal] = _before(least[equal, :3], ids[equal], point.take(equal))
+    return open_
 
 
 def _before(ranks: np.ndarray, ids: np.ndarray, others: Batch) -> np.ndarray:
@@ -44,36 +40,29 @@ def _before(ranks: np.ndarray, ids: np.ndarray, others: Batch) -> np.ndarray:
     return before
 
 
-def _above_staircase(front: Batch, least: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """One cost: the best known at no higher cost is the last point up to it."""
-    cost = least[:, 3]
-    step = np.searchsorted(front.costs[:, 0], cost, side="right") - 1
-    point = front.take(np.maximum(step, 0))
-    equal = (-least[:, 0] == point.score) & (cost == point.costs[:, 0])
-    return (step < 0) | (-least[:, 0] > point.score) | (equal & _before(least[:, :3], ids, point))
+def _best_within(front: Batch, costs: np.ndarray, enough: np.ndarray) -> np.ndarray:
+    """The best score of the points at no higher costs [m], or one that is enough; -inf where there is no such point."""
+    points = np.append(front.score, -np.inf)
+    within = np.searchsorted(front.costs[:, 0], costs[:, 0], side="right")
+    if costs.shape[1] == 1:
+        return points[within - 1]  # the last up to the cost is the best: the frontier is a staircase
+    # Two costs: a table for whole runs of points in the order of each cost, then what is left of a run, point by point.
+    count, run = len(front.score), int(np.sqrt(len(front.score))) + 1
+    second = np.argsort(front.costs[:, 1], kind="stable")
+    within = within, np.searchsorted(front.costs[second, 1], costs[:, 1], side="right")
+    table = np.full((count // run + 2,) * 2, -np.inf)
+    np.maximum.at(table, (np.arange(count) // run + 1, np.argsort(second) // run + 1), front.score)
+    table = np.maximum.accumulate(np.maximum.accumulate(table, axis=0), axis=1)
+    best = table[within[0] // run, within[1] // run]
+    for order, k, other in ((np.arange(count), within[0], 1), (second, within[1], 0)):
+        rows = np.flatnonzero(best < enough)
+        place = (k[rows] // run * run)[:, None] + np.arange(run)
+        point = order[np.minimum(place, count - 1)]
+        fits = (place < k[rows, None]) & (front.costs[point, other] <= costs[rows, other, None])
+        best[rows] = np.maximum(best[rows], np.where(fits, front.score[point], -np.inf).max(axis=1))
+    return best
 
 
-def _above_all(front: Batch, least: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Two costs: every box against every point."""
-    ranks = np.concatenate([least[:, :1], least[:, 3:]], axis=1)[:, None]
-    points = np.column_stack([-front.score, front.costs])[None]
-    reached = np.ones(ranks.shape[:1] + points.shape[1:2], bool)  # the point is as good in everything
-    level = reached.copy()  # and no better in anything
-    for i in range(ranks.shape[2]):
-        reached &= points[:, :, i] <= ranks[:, :, i]
-        level &= points[:, :, i] == ranks[:, :, i]
-    beaten = np.asarray((reached & ~level).any(axis=1))
-    box, point = np.nonzero(level)  # at most one: no two points of a frontier are equal
-    beaten[box] |= ~_before(least[box, :3], ids[box], front.take(point))
-    return ~beaten
-
-
-def _coarse(front: Batch, costs: np.ndarray) -> np.ndarray:
-    """A score that some point of the frontier reaches at no higher costs [m]; -inf where a coarse table knows of none."""
-    edges = [np.unique(np.quantile(cost, np.linspace(0, 1, CELLS), method="lower")) for cost in front.costs.T]
-    table = np.full([len(e) + 1 for e in edges], -np.inf)  # entry i: points up to edge i - 1
-    cell = [np.searchsorted(e, cost, side="left") + 1 for e, cost in zip(edges, front.costs.T, strict=True)]
-    np.maximum.at(table, tuple(cell), front.score)
-    for axis in range(table.ndim):
-        np.maximum.accumulate(table, axis=axis, out=table)
-    return table[tuple(np.searchsorted(e, cost, side="right") for e, cost in zip(edges, costs.T, strict=True))]
+def _joined(costs: np.ndarray) -> np.ndarray:
+    """One or two costs as one number that sorts like them."""
+    return costs[:, 0] if costs.shape[1] == 1 else costs[:, 0] + 1j * costs[:, 1]
