@@ -84,10 +84,23 @@ def numpy_broadcast(layers, hidden, ffn, tokens, budget: float) -> tuple[float, 
 
 def numba_kernel(layers, hidden, ffn, tokens, budget: float) -> tuple[float, Index]:
     """Compiled by Numba for all cores; the vector lanes run over the FFN sizes, so that no maximum crosses lanes."""
-    n, h, d, t = _float32(layers, hidden, ffn, tokens)
-    t = np.pad(t, (0, -len(t) % UNROLL), mode="edge")  # a repeated candidate changes no maximum
+    t = np.pad(
+        np.asarray(tokens, np.float32), (0, -len(tokens) % UNROLL), mode="edge"
+    )  # a repeated candidate changes no maximum
+    return _by_planes(_numba(), layers, hidden, ffn, tokens, t, np.float32(DATA) * np.log(t * 1e-12), budget)
+
+
+def numba_plain(layers, hidden, ffn, tokens, budget: float) -> tuple[float, Index]:
+    """The same as a plain loop nest, factored by hand: one shape and one running maximum at a time."""
+    t = np.asarray(tokens, np.float32)
+    return _by_planes(_numba_plain(), layers, hidden, ffn, tokens, t, np.log(t * np.float32(1e-12)), budget)
+
+
+def _by_planes(kernel, layers, hidden, ffn, tokens, t, of_tokens, budget: float) -> tuple[float, Index]:
+    """Run a Numba kernel, which leaves the best of every (N, h) and its FFN size, and decide among them."""
+    n, h, d = _float32(layers, hidden, ffn)
     best, where = np.empty(len(n) * len(h), np.float32), np.empty(len(n) * len(h), np.int64)
-    _numba()(n, h, d, t, np.float32(DATA) * np.log(t * 1e-12), np.float32(budget), best, where)
+    kernel(n, h, d, t, of_tokens, np.float32(budget), best, where)
     plane = int(best.argmax())
     shape = plane * len(d) + int(where[plane]) if best[plane] > LOW else -1
     return _decide(layers, hidden, ffn, tokens, budget, shape)
@@ -181,5 +194,32 @@ def _numba() -> Callable[..., None]:
             scan(t, gain, base, f(DATA) * np.log(size * f(1e-9)), budget / (f(6) * size), m)
             where[plane] = m.argmax()
             best[plane] = m[where[plane]]
+
+    return kernel
+
+
+@cache
+def _numba_plain() -> Callable[..., None]:
+    from numba import njit, prange
+
+    f = np.float32
+
+    @njit(parallel=True, fastmath=True, error_model="numpy")
+    def kernel(n, h, d, t, log_t, budget, best, where):
+        for plane in prange(n.size * h.size):
+            layers, width = n[plane // h.size], h[plane % h.size]
+            top, at = LOW, 0
+            for k in range(d.size):
+                size = (width * f(2048) + f(2) * width * width + f(3) * width * d[k]) * layers + f(300000) * width
+                z = (f(10) / d[k] + f(20) / width) * layers
+                base = f(LAYERS) * math.log(layers) + f(HIDDEN) * math.log(width) - f(FFN) * math.log(d[k]) - f(DEPTH) * z * z
+                log_size, flops_per_token = math.log(size * f(1e-9)), f(6) * size
+                m = LOW
+                for i in range(t.size):
+                    score = base + f(DATA) * min(log_t[i], log_size)
+                    m = max(m, score if t[i] * flops_per_token <= budget else LOW)
+                if m > top:
+                    top, at = m, k
+            best[plane], where[plane] = top, at
 
     return kernel

@@ -48,6 +48,7 @@ def run() -> dict[str, Any]:
         "C tuned by hand, all cores": rivals.c_kernel,
         "C factored by hand, all cores": rivals.c_plain,
         "Numba tuned by hand, all cores": rivals.numba_kernel,
+        "Numba factored by hand, all cores": rivals.numba_plain,
         "NumPy, chunked broadcasting": rivals.numpy_broadcast,
     }
     for name, rival in by_hand.items():

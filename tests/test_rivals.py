@@ -19,10 +19,13 @@ AXES = (  # lengths that are multiples of no block, vector or unrolling
 RIVALS = [
     pytest.param(lambda *given: rivals.python_loop(*given)[:2], id="python"),
     pytest.param(rivals.numpy_broadcast, id="numpy"),
-    pytest.param(
-        rivals.numba_kernel,
-        id="numba",
-        marks=pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed (extra: bench)"),
+    *(
+        pytest.param(
+            rival,
+            id=name,
+            marks=pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed (extra: bench)"),
+        )
+        for name, rival in (("numba", rivals.numba_kernel), ("numba-plain", rivals.numba_plain))
     ),
     *(
         pytest.param(
