@@ -17,7 +17,7 @@ from perflaw_jax.intervals import Interval
 from perflaw_jax.kernel import Task
 from perflaw_jax.objective import evaluate, make_design
 
-BATCH = 8192  # boxes per call: one trace
+BATCH = 2048  # boxes per call: one trace
 
 
 class Terms(NamedTuple):

@@ -52,6 +52,7 @@ class Grid:
     def __init__(self, space: Space):
         self.space = space
         self.order = [_order(np.asarray(axis.values, np.float64)) for axis in space.axes]
+        self.in_order = [bool(np.all(np.diff(order) == 1)) for order in self.order]
 
     @cached_property
     def fields(self) -> dict[str, Corners]:
@@ -87,8 +88,11 @@ class Grid:
         """The lowest candidate id in each box, int64 [m]."""
         lowest = []
         for axis, order in enumerate(self.order):
-            ends = np.stack([first[:, axis], last[:, axis] + 1], axis=1).ravel()
-            lowest.append(np.minimum.reduceat(np.append(order, len(order)), ends)[::2])
+            if self.in_order[axis]:
+                lowest.append(first[:, axis])
+            else:
+                ends = np.stack([first[:, axis], last[:, axis] + 1], axis=1).ravel()
+                lowest.append(np.minimum.reduceat(np.append(order, len(order)), ends)[::2])
         return self.space.ids(lowest)
 
     def digits(self, places: np.ndarray) -> list[np.ndarray]:
@@ -129,9 +133,8 @@ class BlockGrid:
 
     def __init__(self, grid: Grid, tiling: Tiling):
         self.grid, self.tiling = grid, tiling
-        in_order = np.array_equal(grid.order[tiling.inner], np.arange(len(grid.order[tiling.inner])))
         self.unit = np.ones(len(grid.order), np.int32)  # places per block along each axis
-        self.unit[tiling.inner] = tiling.lanes if in_order else 1
+        self.unit[tiling.inner] = tiling.lanes if grid.in_order[tiling.inner] else 1
 
     def count(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
         """Number of blocks that each box touches [m], at most, as float64."""

@@ -21,7 +21,7 @@ from perflaw_jax.prune import open_to_front, open_to_top
 from perflaw_jax.reduce import TopK
 
 PILOT_BLOCKS = 1024
-SEEDS = 32  # candidates whose surroundings are tried while that finds better ones
+SEEDS = 8  # candidates whose surroundings are tried while that finds better ones
 PARENTS = 2048  # boxes cut at a time
 MOST_CUTS = 3  # axes along which a box is cut at once
 SAMPLE = 32  # of the boxes to be cut, on which the axes are tried
@@ -182,17 +182,18 @@ class _Search:
     # --- boxes ---------------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Cut the most promising boxes; evaluate the small pieces, let the others wait."""
+        """Take the most promising boxes: evaluate the small ones, cut the others."""
         picked = self._pick()
         picked = picked.take(self._open(picked))
         if not len(picked.first):
             self.waiting = self.waiting.take(self._open(self.waiting))
             return
-        first, last, parent = split(picked.first, picked.last, self._axes(picked), self.blocks.unit)
-        pieces = self._bounded(first, last, picked.take(parent))
-        small = self.blocks.count(pieces.first, pieces.last) <= LEAF
-        self._evaluate(self.blocks.inside(pieces.first[small], pieces.last[small]))
-        self.waiting = Boxes.join([self.waiting, pieces.take(~small)])
+        small = self.blocks.count(picked.first, picked.last) <= LEAF
+        self._evaluate(self.blocks.inside(picked.first[small], picked.last[small]))
+        large = picked.take(~small)
+        if len(large.first):
+            first, last, parent = split(large.first, large.last, self._axes(large), self.blocks.unit)
+            self.waiting = Boxes.join([self.waiting, self._bounded(first, last, large.take(parent))])
         if len(self.waiting.first) > 2 * self.pruned:
             self.waiting = self.waiting.take(self._open(self.waiting))
             self.pruned = max(PARENTS, len(self.waiting.first))

@@ -22,7 +22,7 @@ from perflaw_jax.space import Axis, Space
 from perflaw_jax.sweep import sweep
 
 few = settings(
-    max_examples=8,
+    max_examples=6,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
