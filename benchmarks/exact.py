@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.throughput import dense_space
 from perflaw_jax.engine import Engine, Problem
-from perflaw_jax.exact import Found, Searcher
+from perflaw_jax.exact import Found, Progress, Searcher
 from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
@@ -20,6 +20,7 @@ from perflaw_jax.sweep import sweep
 
 ROUNDS = 5
 LONG = 30.0  # seconds, beside which compilation counts little: not timed again
+PATIENCE = 60.0  # seconds
 DENSE, MOE = LAWS["performance-dense"].law, LAWS["performance-moe"].law
 GROWTH = {6: (32, 32, 32, 31), 9: (178, 178, 178, 177), 12: (1000,) * 4, 15: (5600,) * 4, 18: (31600,) * 4}
 SPEC = """
@@ -79,32 +80,50 @@ def _problem(space: Space) -> Problem:
     return Problem(space, DENSE, {"training_flops": Bound(max=1e24)})
 
 
+class _TimeIsUp(Exception):
+    pass
+
+
 def _timed(problem: Problem, tops: tuple[int, ...], rounds: int = ROUNDS) -> dict[str, Any]:
-    """Seconds of a search with its compilation, then without, per number of designs asked for."""
+    """Seconds of a search with its compilation, then without, per number of designs asked for; or what is open too late."""
     searcher, figures = Searcher(problem), {"candidates": problem.space.size}
     for top in tops:
-        first, found = _seconds(searcher, top)
-        timed = [(first, found)] if first > LONG else [_seconds(searcher, top) for _ in range(rounds)]
-        steady, certificate = statistics.median(seconds for seconds, _ in timed), timed[-1][1].certificate
+        told = f"{problem.space.size:9.1e} candidates, top {top}:"
+        try:
+            first, found = _seconds(searcher, top)
+            steady = statistics.median(_seconds(searcher, top)[0] for _ in range(rounds)) if first < LONG else first
+        except _TimeIsUp as stopped:
+            (progress,) = stopped.args
+            left = progress.upper - progress.best
+            figures[f"top {top}"] = {"unfinished_after_seconds": PATIENCE, "boxes": progress.boxes, "gap_left": left}
+            print(
+                f"{told} unfinished after {PATIENCE:.0f} s and {progress.boxes:,} boxes, best {progress.best:.4f}, gap {left:.2g}"
+            )
+            continue
+        c = found.certificate
         figures[f"top {top}"] = {
             "first_seconds": first,
             "seconds": steady,
-            "boxes": certificate.boxes,
-            "evaluated": certificate.evaluated,
-            "best": certificate.best,
-            "gap": certificate.gap,
+            "boxes": c.boxes,
+            "evaluated": c.evaluated,
+            "best": c.best,
+            "gap": c.gap,
         }
         print(
-            f"{problem.space.size:9.1e} candidates, top {top}: {steady:.3f} s ({first:.1f} the first time), "
-            f"{certificate.boxes:,} boxes, {certificate.evaluated:,} evaluated, best {certificate.best:.4f}, "
-            f"gap {certificate.gap:g}"
+            f"{told} {steady:.3f} s ({first:.1f} the first time), {c.boxes:,} boxes, {c.evaluated:,} evaluated, "
+            f"best {c.best:.4f}, gap {c.gap:g}"
         )
     return figures
 
 
 def _seconds(searcher: Searcher, top: int) -> tuple[float, Found]:
     began = time.perf_counter()
-    found = searcher.search(top=top)
+
+    def tick(progress: Progress) -> None:
+        if time.perf_counter() - began > PATIENCE:
+            raise _TimeIsUp(progress)
+
+    found = searcher.search(top=top, tick=tick)
     return time.perf_counter() - began, found
 
 
