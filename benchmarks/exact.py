@@ -96,9 +96,7 @@ def _timed(problem: Problem, tops: tuple[int, ...], rounds: int = ROUNDS) -> dic
             (progress,) = stopped.args
             left = progress.upper - progress.best
             figures[f"top {top}"] = {"unfinished_after_seconds": PATIENCE, "boxes": progress.boxes, "gap_left": left}
-            print(
-                f"{told} unfinished after {PATIENCE:.0f} s and {progress.boxes:,} boxes, best {progress.best:.4f}, gap {left:.2g}"
-            )
+            print(f"{told} open after {PATIENCE:.0f} s and {progress.boxes:,} boxes, best {progress.best:.4f}, gap {left:.2g}")
             continue
         c = found.certificate
         figures[f"top {top}"] = {
