@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from brute import Brute
-from perflaw_jax.exact import Searcher
 
 from perflaw_jax.curve import curve, free_choice, power_law, within
 from perflaw_jax.curve_runner import run_curve
 from perflaw_jax.engine import Problem
+from perflaw_jax.exact import Searcher
 from perflaw_jax.laws import PerformanceDense
 from perflaw_jax.manifest import verify
 from perflaw_jax.objective import Bound
