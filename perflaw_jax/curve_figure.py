@@ -79,17 +79,17 @@ def _quantity(axes: Any, budget: np.ndarray, values: np.ndarray, law: PowerLaw |
     axes.loglog(
         budget[~free], values[~free], "o", mfc="none", mec=GREY, ms=4
     )  # something else than the budget binds: not fitted
-    title = label
     if law is not None:
         axes.loglog(budget, law.coefficient * budget**law.exponent, ":", color=ORANGE, lw=1.0)
         axes.loglog(budget[free], law.coefficient * budget[free] ** law.exponent, "-", color=ORANGE, lw=1.4)
-        title += f"  ~ budget^{law.exponent:.3f} ± {law.error:.3f}"
+        told = f"budget^{law.exponent:.3f} ± {law.error:.3f}"
+        axes.text(0.03, 0.97, told, transform=axes.transAxes, va="top", color=ORANGE)
     low, high = values.min() / 1.3, values.max() * 1.3
     axes.set_ylim(low, high)
     ticks = _ticks(low, high)
     axes.set_yticks(ticks, [short(t) for t in ticks], minor=False)
     axes.set_yticks([], minor=True)
-    axes.set_title(title, loc="left")
+    axes.set_title(label, loc="left")
 
 
 def _ticks(low: float, high: float) -> list[float]:
