@@ -152,6 +152,14 @@ def integer_pow(x: Interval, *, y: int) -> Interval:
     return Interval(*bounds, x.nan, x.same, positive)
 
 
+def polynomial(x: Any, *coefficients: Any, **_: Any) -> Interval:
+    """``c0 + c1 x + c2 x^2 + ...`` by Horner's rule."""
+    *lower, result = coefficients
+    for coefficient in reversed(lower):
+        result = add(mul(x, result), coefficient)
+    return lift(result)
+
+
 def power(x: Any, y: Any, **_: Any) -> Interval:
     """Real power. A negative base has a value for whole exponents alone: then only the magnitude is bounded."""
     if concrete(y) and float(y) == round(float(y)):
@@ -218,10 +226,15 @@ def monotone(
 sqrt = monotone(lax.sqrt, least=0.0, positive=True)
 
 
-def log(x: Interval, **_: Any) -> Interval:
-    """Natural logarithm; of zero it is exactly minus infinity."""
-    result = monotone(lax.log, least=0.0, slack=TRANSCENDENTAL)(x)
-    return replace(result, upper=where(x.upper <= 0, -jnp.inf, result.upper))
+def logarithm(function: Callable) -> Rule:
+    """The rule of a logarithm; of zero it is exactly minus infinity."""
+    within = monotone(function, least=0.0, slack=TRANSCENDENTAL)
+
+    def rule(x: Interval, **_: Any) -> Interval:
+        result = within(x)
+        return replace(result, upper=where(x.upper <= 0, -jnp.inf, result.upper))
+
+    return rule
 
 
 def falling(rule: Rule) -> Rule:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -98,6 +99,10 @@ class _Interpreter:
         name = primitive.name
         if name in CALLS:
             return self.run(*_called(params), operands)
+        if name == "call_hi_primitive":  # of later versions of JAX: a function that some of its primitives stand for
+            shapes = (jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in equation.invars)
+            inner = jax.make_jaxpr(partial(primitive.to_lojax, **params))(*shapes)
+            return self.run(inner.jaxpr, inner.consts, operands)
         if name == "select_n" and concrete(operands[0]):
             return [operands[1 + int(operands[0])]]
         if not any(map(_is_interval, operands)):
@@ -106,7 +111,7 @@ class _Interpreter:
         if name == "cond":
             return self._cond(operands, **params)
         if name == "scan":
-            return self._scan(operands, **params)
+            return self._scan(equation, operands)
         if name in MOVES:
             return moved(primitive, operands, params)
         if name not in RULES:
@@ -127,22 +132,29 @@ class _Interpreter:
             which = jnp.clip(which, 0, len(branches) - 1)
         return [select_n(which, *cases) for cases in zip(*results, strict=True)]
 
-    def _scan(self, operands: list, **params: Any) -> list:
+    def _scan(self, equation: Any, operands: list) -> list:
         """A loop of known length, step by step."""
-        jaxpr, length, reverse = params["jaxpr"], params["length"], params["reverse"]
+        length = equation.params["length"]
         if length > MOST_UNROLLED:
             raise UnboundedPrimitive("scan", f"of more than {MOST_UNROLLED} steps has no interval bounds")
-        consts, carries = params["num_consts"], params["num_carry"]
-        fixed, carry, rows = operands[:consts], operands[consts : consts + carries], operands[consts + carries :]
+        body, constants = _called(equation.params)
+        carries = len(body.outvars) - _stacks(equation.outvars, body.outvars)
+        first = len(operands) - _stacks(equation.invars, body.invars)  # of the rows; what is carried comes before them
+        fixed, carry, rows = operands[: first - carries], operands[first - carries : first], operands[first:]
         outputs = []
-        for step in reversed(range(length)) if reverse else range(length):
+        for step in reversed(range(length)) if equation.params["reverse"] else range(length):
             row = [jax.tree.map(lambda leaf, step=step: leaf[step], full(x) if _is_interval(x) else x) for x in rows]
-            results = self.run(jaxpr.jaxpr, jaxpr.consts, [*fixed, *carry, *row])
+            results = self.run(body, constants, [*fixed, *carry, *row])
             carry = results[:carries]
             outputs.append([lift(result) for result in results[carries:]])
-        if reverse:
+        if equation.params["reverse"]:
             outputs.reverse()
         return [*carry, *(stacked(parts) for parts in zip(*outputs, strict=True))]
+
+
+def _stacks(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    """How many of a loop's operands or results hold a row for each of its steps."""
+    return sum(len(whole.aval.shape) > len(part.aval.shape) for whole, part in zip(outside, inside, strict=True))
 
 
 def _called(params: dict) -> tuple[Any, Sequence[Any]]:

@@ -54,6 +54,14 @@ def within_flags(found, values):
 
 # --- random functions --------------------------------------------------------------------------------------------------
 
+
+@jax.custom_vjp
+def with_own_gradient(x):
+    return jnp.tanh(x) * 2
+
+
+with_own_gradient.defvjp(lambda x: (with_own_gradient(x), x), lambda x, gradient: (gradient * x,))
+
 UNARY = {
     "neg": lambda x: -x,
     "abs": abs,
@@ -78,6 +86,7 @@ UNARY = {
     "silu": jax.nn.silu,
     "erf": lax.erf,
     "erfc": lax.erfc,
+    "erf_inv": lax.erf_inv,
     "sin": jnp.sin,
     "cos": jnp.cos,
     "asin": jnp.arcsin,
@@ -104,8 +113,14 @@ UNARY = {
     "switched": lambda x: lax.switch(jnp.astype(jnp.clip(x, -9, 9), jnp.int32), [jnp.sin, jnp.square, abs], x),
     "branch": lambda x: lax.cond(x > 0.5, lambda x: 2 * x, lambda x: 1 - x, x),
     "loop": lambda x: lax.fori_loop(0, 3, lambda i, y: 0.5 * y * x + jnp.astype(i, x.dtype), x),
+    "scan": lambda x: lax.scan(lambda c, r: ((r * c[0], c[1] - x), c[0]), (x, x), jnp.arange(3.0, dtype=x.dtype))[1][2],
+    "backwards": lambda x: lax.scan(lambda c, r: (c * r - x, c), x, jnp.stack([x, 2 * x]), reverse=True)[1][0],
     "remat": jax.checkpoint(lambda x: jnp.sin(x) * x),
     "jitted": jax.jit(lambda x: x * x - x),
+    "custom gradient": with_own_gradient,
+    "polynomial": lambda x: jnp.polyval(jnp.asarray([0.5, -1.0, 2.0], x.dtype), x),
+    "several": lambda x: jnp.sum(jax.vmap(lambda c: jnp.tanh(c * x))(jnp.asarray([0.5, -1.0, 2.0], x.dtype))),
+    "pieces": lambda x: jnp.select([x < -1, x < 1], [-x, x * x], 1 / x),
 }
 BINARY = {
     "add": lambda x, y: x + y,
