@@ -20,7 +20,7 @@ from perflaw_jax.sweep import sweep
 
 SPEC = Path(__file__).parent.parent / "sweeps" / "dense-1e24.toml"
 TRIALS, NEAR = 1000, 0.1  # MMLU
-RUNS = {"tpe": (TRIALS, 5), "gp": (32, 1), "rustuna": (TRIALS, 10), "rustuna, 20 x": (20 * TRIALS, 5)}  # trials, seeds; else 10
+RUNS = {"gp": (32, 1), "rustuna": (TRIALS, 10), "rustuna, 20 x": (20 * TRIALS, 5)}  # trials, seeds; else 10
 
 
 class Timed:
