@@ -16,19 +16,10 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from perflaw_jax.display import short
+from perflaw_jax.figure_style import BLUE, ORANGE, STYLE
 from perflaw_jax.manifest import read_manifest
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"  # Okabe and Ito: told apart without colour vision
 SHOWN = {"num_hidden_layers": "layers", "hidden_size": "hidden size"}
-STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.grid": True,
-    "grid.color": "#E5E5E5",
-    "axes.axisbelow": True,
-}
 
 
 def draw(directory: Path, out: Path) -> None:
@@ -36,7 +27,7 @@ def draw(directory: Path, out: Path) -> None:
     frontier, top, marginals = (pd.read_parquet(directory / f"{name}.parquet") for name in ("frontier", "top", "marginals"))
     manifest = read_manifest(directory)
     metric, best = manifest["law"]["metric"], top.iloc[0]
-    with plt.rc_context(STYLE):
+    with plt.rc_context({**STYLE, "font.size": 10}):
         figure = plt.figure(figsize=(9, 4.2), dpi=100, layout="constrained")
         left, right = figure.subfigures(1, 2, width_ratios=(5, 4))
         frontier_by_flops(left.subplots(), frontier, best, metric)

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from perflaw_jax.accounting import quantity
-from perflaw_jax.bounds import bound, interval
+from perflaw_jax.bounds import Interval, bound, interval
 from perflaw_jax.boxes import Corners, Grid
-from perflaw_jax.intervals import Interval
 from perflaw_jax.kernel import Task
 from perflaw_jax.objective import evaluate, make_design
 

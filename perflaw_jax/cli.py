@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from perflaw_jax.curve_runner import CurveOutcome
-    from perflaw_jax.search_runner import Searched
+from perflaw_jax import answers
 
 DONE, FAILED, WRONG_INPUT, INFEASIBLE = 0, 1, 2, 3
 INTERRUPTED = 130  # what typer returns after Ctrl-C
@@ -25,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 Law = Annotated[str | None, typer.Option(help="A law of `perflaw laws`, or your own as package.module:object.")]
 
@@ -117,10 +116,7 @@ def predict(
     from perflaw_jax import predict as predicting
 
     result = predicting.predict(checked.fixed, entry)
-    if as_json:
-        _print_json(result)
-    else:
-        _show_prediction(result)
+    answers.predicted(result, as_json)
 
 
 @app.command()
@@ -130,17 +126,8 @@ def laws(as_json: Json = False) -> None:
 
     from perflaw_jax.laws import LAWS
 
-    entries = [asdict(entry) | {"law": entry.law._asdict()} for entry in LAWS.values()]
-    if as_json:
-        return _print_json([entry | {"coefficients": entry.pop("law")} for entry in entries])
-    for entry in entries:
-        print(
-            f"{entry['name']}: {entry['metric']} ({entry['unit']}), {'more' if entry['higher_is_better'] else 'less'} is better"
-        )
-        if entry["note"]:
-            print(f"  NOTE: {entry['note']}")
-        print(f"  holds for: {entry['valid']}\n  source: {entry['source']}")
-        print("  coefficients: " + ", ".join(f"{k} {v:g}" for k, v in entry["law"].items()) + "\n")
+    fields = [(asdict(entry), entry.law._asdict()) for entry in LAWS.values()]
+    answers.laws([{k: v for k, v in entry.items() if k != "law"} | {"coefficients": c} for entry, c in fields], as_json)
 
 
 @app.command()
@@ -152,41 +139,19 @@ def models(
     as_json: Json = False,
 ) -> None:
     """Show real models against the Performance Law, with errors per year and kind."""
-    from perflaw_jax import datasets, display
+    from perflaw_jax import datasets
     from perflaw_jax.laws import LAWS
     from perflaw_jax.predict import score_models
 
     scored = score_models(None if models_file is None else str(models_file))
-    errors = datasets.errors(scored)
-    if as_json:
-        columns = ["name", "released", "kind", "total_params", "tokens_t", "law", "mmlu", "predicted", "score_is_post_trained"]
-        tables = {"models": scored[columns], "errors": errors}
-        result = {name: json.loads(frame.to_json(orient="records") or "") for name, frame in tables.items()}
-        return _print_json(result | {"notes": {name: LAWS[name].note for name in sorted({*scored["law"]})}})
-    shown = scored[scored["mmlu"].notna() & scored["predicted"].notna()].sort_values("released", kind="stable")
-    display.table(
-        {
-            "model": list(shown["name"]),
-            "released": list(shown["released"].astype(str)),
-            "params": [display.short(v) for v in shown["total_params"]],
-            "tokens": [display.short(1e12 * v) for v in shown["tokens_t"]],
-            "reported": [f"{v:.1f}" for v in shown["mmlu"]],
-            "predicted": [f"{v:.1f}" for v in shown["predicted"]],
-            "error": [f"{v:+.1f}" for v in shown["predicted"] - shown["mmlu"]],
-        }
-    )
-    text = {name: [_cell(v) for v in errors[name]] for name in errors.columns}
-    display.table(text, title="MMLU points, predicted - reported (post-trained scores left out)")
-    print("Dense models by performance-dense as published, MoE models by performance-moe (a reconstruction); nothing refitted.")
+    answers.models(scored, datasets.errors(scored), {name: LAWS[name].note for name in sorted({*scored["law"]})}, as_json)
 
 
 @app.command()
 def sweep(
-    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")],
+    spec_file: Spec,
     out: Annotated[Path | None, typer.Option(readable=False, help="Result directory; results/<name> if not given.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
-    ] = None,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Score every candidate of a grid under hard limits; write the best, the frontier and, if asked, all rows to Parquet."""
@@ -194,24 +159,13 @@ def sweep(
 
     spec = load_spec(spec_file, settings or ())
     where = out or Path("results") / spec.name
-    from perflaw_jax import display, progress
+    from perflaw_jax import progress
     from perflaw_jax.runner import run_sweep
 
     with progress.shown(spec.name, spec.space().size) as tick:
         outcome = run_sweep(spec, where, tick)
+    answers.swept(outcome, as_json)
     counts = outcome.counts
-    if as_json:
-        summary = {"candidates": counts.candidates, "feasible": counts.feasible, "cut_by_limit": counts.cut}
-        best = {name: _plain_list(values[:10]) for name, values in outcome.top.items()}
-        law = {"law": outcome.entry.name, "note": outcome.entry.note}
-        _print_json({"out": str(where), "seconds": outcome.seconds, **law, "counts": summary, "best": best})
-    elif counts.feasible:
-        note = f" ({outcome.entry.note})" if outcome.entry.note else ""
-        title = f"{spec.name}: the best by {outcome.entry.name}{note}"
-        display.table(display.designs(outcome.top, 10, outcome.entry.metric), title=title)
-        print(f"{counts.feasible:,} of {counts.candidates:,} candidates are feasible")
-        print(f"frontier of {outcome.frontier_points:,} points")
-        print(f"{outcome.seconds:.1f} s; results in {where}")
     if not counts.feasible:
         cut = ", ".join(f"{name} cuts {n:,}" for name, n in sorted(counts.cut.items(), key=lambda item: -item[1]) if n)
         raise typer.Exit(
@@ -221,14 +175,12 @@ def sweep(
 
 @app.command()
 def search(
-    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")],
+    spec_file: Spec,
     method: Annotated[str, typer.Option(help="exact: the certified optimum; optuna: trials under a budget.")] = "exact",
     out: Annotated[
         Path | None, typer.Option(readable=False, help="Result directory; results/<name>-<method> if not given.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
-    ] = None,
+    settings: Settings = None,
     gap: Annotated[float, typer.Option(help="exact: stop when nothing left out can be better by more than this.")] = 0.0,
     trials: Annotated[int, typer.Option(help="Trials in the whole study, earlier runs and other processes included.")] = 1000,
     sampler: Annotated[
@@ -254,29 +206,38 @@ def search(
     spec = load_spec(spec_file, settings or ())
     where = out or Path("results") / f"{spec.name}-{method}"
     from perflaw_jax import progress
-    from perflaw_jax.search_runner import Plan, Stopped, run_exact, run_search
+    from perflaw_jax.searched import Stopped
 
-    axes = tuple(part.strip() for part in cell.split(",")) if cell is not None else ()
-    plan = Plan(trials=trials, sampler=sampler, seed=seed, cell=axes, multi=multi, storage=storage, study=study)
     try:
         with progress.shown(spec.name, spec.space().size) as tick:
-            found = run_exact(spec, where, gap, tick) if method == "exact" else run_search(spec, where, plan, tick)
+            if method == "exact":
+                from perflaw_jax.exact_runner import run_exact
+
+                found = run_exact(spec, where, gap, tick)
+            else:
+                from perflaw_jax.optuna_runner import Plan, run_optuna
+
+                axes = tuple(part.strip() for part in cell.split(",")) if cell is not None else ()
+                plan = Plan(trials=trials, sampler=sampler, seed=seed, cell=axes, multi=multi, storage=storage, study=study)
+                found = run_optuna(spec, where, plan, tick)
     except Stopped as stopped:
         raise typer.Exit(fail(str(stopped), FAILED)) from None
-    _show_search(found, as_json)
+    answers.searched(found, as_json)
+    if not len(found.top["score"]):
+        trials_made, candidates = found.account.get("trials"), found.account["counts"]["candidates"]
+        tried = f"{trials_made['finished']:,} trials" if trials_made else f"{candidates:,} candidates"
+        raise typer.Exit(fail(f"none of {tried} satisfies the limits", INFEASIBLE))
 
 
 @app.command()
 def curve(
-    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")],
+    spec_file: Spec,
     over: Annotated[str, typer.Option(metavar="QUANTITY=LOW:HIGH", help="What is limited, and the budgets' range.")],
     num: Annotated[int, typer.Option(min=1, help="Budgets, in equal ratios.")] = 26,
     out: Annotated[
         Path | None, typer.Option(readable=False, help="Result directory; results/<name>-curve if not given.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
-    ] = None,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Find the certified optimum under each of several budgets, the power laws through them, and what binds where."""
@@ -293,7 +254,9 @@ def curve(
 
     with progress.shown(spec.name, spec.space().size) as tick:
         outcome = run_curve(spec, where, quantity, np.geomspace(low, high, num).tolist(), tick)
-    _show_curve(outcome, as_json)
+    answers.curve(outcome, as_json)
+    if not len(outcome.columns["budget"]):
+        raise typer.Exit(fail("no candidate satisfies the limits under any of the budgets", INFEASIBLE))
 
 
 @app.command()
@@ -307,7 +270,7 @@ def verify(
 
     problems = problems_of(directory)
     if as_json:
-        _print_json({"directory": str(directory), "sound": not problems, "problems": problems})
+        answers.machine({"directory": str(directory), "sound": not problems, "problems": problems})
     else:
         for problem in problems:
             print(problem)
@@ -316,90 +279,3 @@ def verify(
     if not as_json:
         shards = read_manifest(directory)["shards"]
         print(f"{directory}: sound; {len(shards)} files, {sum(shard['rows'] for shard in shards):,} rows")
-
-
-def _show_search(found: Searched, as_json: bool) -> None:
-    from perflaw_jax import display
-
-    entry, account, some = found.entry, found.account, len(found.top["score"]) > 0
-    if as_json:
-        best = {name: _plain_list(values[:10]) for name, values in found.top.items()}
-        law = {"law": entry.name, "note": entry.note}
-        _print_json({"out": str(found.directory), "seconds": found.seconds, **law, **account, "best": best})
-    elif some:
-        note = f" ({entry.note})" if entry.note else ""
-        title = f"{found.name}: the best {'' if found.by == 'exact' else 'found '}by {entry.name}{note}"
-        display.table(display.designs(found.top, 10, entry.metric), title=title)
-        print(
-            "\n".join(display.certificate(account, entry.metric) if found.by == "exact" else display.trials(account, found.by))
-        )
-        print(f"frontier of {found.frontier_points:,} points")
-        print(f"{found.seconds:.1f} s; results in {found.directory}")
-    if not some:
-        counts = account.get("trials", {})
-        tried = f"{counts['finished']:,} trials" if counts else f"{account['counts']['candidates']:,} candidates"
-        raise typer.Exit(fail(f"none of {tried} satisfies the limits", INFEASIBLE))
-
-
-def _show_curve(outcome: CurveOutcome, as_json: bool) -> None:
-    from perflaw_jax import display
-
-    columns, laws = outcome.columns, {name: law._asdict() if law else None for name, law in outcome.laws.items()}
-    if as_json:
-        points = {name: _plain_list(values) for name, values in columns.items()}
-        law = {"law": outcome.entry.name, "note": outcome.entry.note}
-        files = {"out": str(outcome.directory), "seconds": outcome.seconds}
-        _print_json({**files, **law, "over": outcome.over, "points": points, "power_laws": laws, "without": outcome.without})
-    elif len(columns["budget"]):
-        note = f" ({outcome.entry.note})" if outcome.entry.note else ""
-        form = display.flops if "flops" in outcome.over else display.short
-        shown = {"limit": [form(v) for v in columns["budget"]], **display.designs(columns, None, outcome.entry.metric)}
-        title = f"the best by {outcome.entry.name}{note} under limits on {outcome.over}"
-        display.table({**shown, "binds": list(columns["binds"])}, title=title)
-        for name, law in outcome.laws.items():
-            through = f"(± {law.error:.3f}, through {law.points} budgets)" if law else ""
-            print(
-                f"{name}: {law.coefficient:.3g} x limit^{law.exponent:.3f} {through}"
-                if law
-                else f"{name}: no power law, see README"
-            )
-        if outcome.without:
-            print(f"no candidate satisfies the limits under {', '.join(map(form, outcome.without))}")
-        if not outcome.picture:
-            print("no picture: pip install 'perflaw_jax[plot]'")
-        print(f"{outcome.seconds:.1f} s; results in {outcome.directory}")
-    if not len(columns["budget"]):
-        raise typer.Exit(fail("no candidate satisfies the limits under any of the budgets", INFEASIBLE))
-
-
-def _show_prediction(result: dict[str, Any]) -> None:
-    from perflaw_jax import display
-
-    counts = result["counts"]
-    print(f"{result['metric']} {result['score']:.2f} by {result['law']}" + (f" ({result['note']})" if result["note"] else ""))
-    if result["limited_by"]:
-        print(f"limited by {result['limited_by']}")
-    parts = ", ".join(f"{name} {display.short(n)}" for name, n in result["parameters"].items() if n)
-    print(f"parameters {display.short(counts['total_params'])}, active {display.short(counts['active_params'])}: {parts}")
-    exactly = display.flops(counts["exact_training_flops"])
-    print(f"training {display.flops(counts['training_flops'])} FLOPs (exactly counted {exactly})")
-    print(f"inference {display.flops(counts['inference_flops_per_token'])} FLOPs per token")
-    memory = ("weights", "weight_bytes"), ("KV cache of one sequence", "kv_cache_bytes"), ("optimizer state", "optimizer_bytes")
-    print(", ".join(f"{name} {display.gibibytes(counts[key])}" for name, key in memory))
-    print("ratios: " + ", ".join(f"{name} {value:.4g}" for name, value in result["ratios"].items()))
-    near = (f"{m['name']} (distance {m['distance']:.2f}, reported {_cell(m['reported'])})" for m in result["nearest"])
-    print("nearest real models: " + "; ".join(near))
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "-"
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
-def _plain_list(values: Any) -> list[Any]:
-    return [None if v != v else v for v in values.tolist()]
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))

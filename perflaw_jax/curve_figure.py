@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from perflaw_jax.curve import PowerLaw
 from perflaw_jax.display import short
+from perflaw_jax.figure_style import BLUE, GREY, ORANGE, STYLE
 from perflaw_jax.manifest import write_atomic
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"  # Okabe and Ito: told apart without colour vision
 LABELS = {
     "num_hidden_layers": "layers",
     "hidden_size": "hidden size",
@@ -24,15 +24,6 @@ LABELS = {
     "active_params": "active parameters",
     "training_tokens": "training tokens",
     "training_flops": "training FLOPs",
-}
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.grid": True,
-    "grid.color": "#E5E5E5",
-    "axes.axisbelow": True,
 }
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 
 from perflaw_jax.kernel import Decided, Layout, Promise, Surveyed, Task
 from perflaw_jax.objective import Bound
-from perflaw_jax.programs import Programs
+from perflaw_jax.programs import Finding, Programs
 from perflaw_jax.reduce import Batch, Screen
 from perflaw_jax.space import Space
 from perflaw_jax.tiling import MAX_LANES, Tiling
@@ -72,7 +73,7 @@ class Engine:
             tokens_inner=self._only_tokens_inside() and bool(np.all(np.diff(inner.values) >= 0)),
             costs=problem.costs,
         )
-        self.programs = Programs(problem.law, problem.space, self.layout)
+        self.programs = Programs(self.layout)
         self._device_values: dict[tuple, Any] = {}
         self._task = Task(problem.law, dict(problem.limits), problem.space.spend)
         self.margin = LEAST_MARGIN
@@ -90,7 +91,12 @@ class Engine:
         other.problem = replace(self.problem, space=space)
         other.tiling = replace(self.tiling, space=space)
         other._device_values = {}
+        other.__dict__.pop("_finding", None)  # what is known of the scores of one space says nothing of another's
         return other
+
+    @cached_property
+    def _finding(self) -> Finding:
+        return self.programs.finding(self.problem.law, self.problem.space)
 
     def _finding_task(self) -> Task:
         """Limits loosened for float32: counts by ``LOOSENING``, the score by its measured error."""
@@ -113,12 +119,12 @@ class Engine:
         """Dispatch the float32 program on a tile (asynchronous): which of its blocks any reducer may want."""
         fields = {name: self._tile_values(name, start, np.float32) for name in self.tiling.dims}
         floor_slices = self.floor_slices(start, floors)
-        return self.programs.find(fields, self._finding_task(), screen, floor_slices)
+        return self._finding.find(fields, self._finding_task(), screen, floor_slices)
 
     def census(self, start: tuple[int, ...]) -> dict[str, Any]:
         """Dispatch the float64 counts of a tile (asynchronous): check -> how many candidates it holds for."""
         with jax.enable_x64(True):
-            return self.programs.census(*self._tile(start), self._task)
+            return self._finding.census(*self._tile(start), self._task)
 
     def survey(self, start: tuple[int, ...], screen: Screen, floors: list[np.ndarray]) -> Surveyed:
         """Dispatch the float64 program on a tile (asynchronous); only for an engine made with ``in_order``."""

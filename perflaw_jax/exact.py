@@ -14,6 +14,7 @@ import numpy as np
 
 from perflaw_jax.box_bounds import BoxBounds
 from perflaw_jax.boxes import BlockGrid, Boxes, Grid, split, unique
+from perflaw_jax.cuts import cut_axes
 from perflaw_jax.engine import BATCHES, Engine, Problem, as_batch, spread
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Task
@@ -23,8 +24,6 @@ from perflaw_jax.reduce import TopK
 PILOT_BLOCKS = 1024
 SEEDS = 8  # candidates whose surroundings are tried while that finds better ones
 PARENTS = 2048  # boxes cut at a time
-MOST_CUTS = 3  # axes along which a box is cut at once
-SAMPLE = 32  # of the boxes to be cut, on which the axes are tried
 LEAF = 2  # blocks of neighbouring candidates in a box that is evaluated rather than cut
 MOST_BOXES = 2**19  # waiting; beyond, the smallest come first
 MOST_BLOCKS = 2**14  # evaluated at a time
@@ -192,7 +191,8 @@ class _Search:
         self._evaluate(self.blocks.inside(picked.first[small], picked.last[small]))
         large = picked.take(~small)
         if len(large.first):
-            first, last, parent = split(large.first, large.last, self._axes(large), self.blocks.unit)
+            axes = cut_axes(large, self.bounds, self.grid.space.shape, self.frontier)
+            first, last, parent = split(large.first, large.last, axes, self.blocks.unit)
             self.waiting = Boxes.join([self.waiting, self._bounded(first, last, large.take(parent))])
         if len(self.waiting.first) > 2 * self.pruned:
             self.waiting = self.waiting.take(self._open(self.waiting))
@@ -260,40 +260,6 @@ class _Search:
         ranks = (-decided.score, decided.training_flops, decided.total_params, *decided.costs)
         ranks = np.stack([rank[np.arange(len(lane)), lane] for rank in ranks], axis=1)
         return np.where(np.isnan(ranks), np.inf, ranks)
-
-    # --- where to cut --------------------------------------------------------------------------------------------------
-
-    def _axes(self, boxes: Boxes) -> np.ndarray:
-        """The axes along which to cut each box [m, axes]: those that take the most from its bound, by a sample of the boxes."""
-        width = (boxes.last - boxes.first).astype(float)
-        taken = width * (self._gain_per_place(boxes) + 1e-30 / np.asarray(self.grid.space.shape))
-        rank = np.argsort(np.argsort(-taken, axis=1, kind="stable"), axis=1, kind="stable")
-        return (taken > 0) & (taken >= taken.max(axis=1, keepdims=True) / 2) & (rank < MOST_CUTS)
-
-    def _gain_per_place(self, boxes: Boxes) -> np.ndarray:
-        """By how much the bounds of a sample of boxes rise per place that an axis is narrowed by, [axes]."""
-        rows = np.unique(np.linspace(0, len(boxes.first) - 1, SAMPLE).astype(int))
-        boxes, axes = boxes.take(rows), boxes.first.shape[1]
-        first, last = (np.repeat(ends[None], axes, axis=0) for ends in boxes[:2])
-        for axis in range(axes):
-            first[axis, :, axis] = last[axis, :, axis] = (boxes.first[:, axis] + boxes.last[:, axis]) // 2
-        _, least = self.bounds.least(first.reshape(-1, axes), last.reshape(-1, axes))
-        least = np.maximum(least.reshape(axes, *boxes.least.shape), boxes.least)
-        with np.errstate(all="ignore"):
-            gain = least[..., 0] - boxes.least[:, 0]
-            for column, weight in self._weights():
-                gain = gain + weight * np.log(least[..., column] / boxes.least[:, column])
-            gain = np.where(np.isfinite(gain), gain, 0) / (boxes.last - boxes.first).T
-        return np.nan_to_num(gain, nan=0, posinf=0).sum(axis=1) / len(rows)
-
-    def _weights(self) -> list[tuple[int, float]]:
-        """What a factor e in a cost is worth, in score: as much as along the frontier; next to nothing in the FLOPs' case."""
-        weights = [(1, 1e-9)]
-        front = None if self.frontier is None else self.frontier.front
-        if front is not None and len(front.score) > 1:
-            spans = np.log(np.maximum(np.ptp(front.costs, axis=0) / np.maximum(front.costs.min(axis=0), 1e-300), 1e-3) + 1)
-            weights += [(3 + i, float(np.ptp(front.score) / span)) for i, span in enumerate(spans)]
-        return weights
 
     # --- what is known -------------------------------------------------------------------------------------------------
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from perflaw_jax import kernel
-from perflaw_jax.bounds import UnboundedPrimitive, bound
-from perflaw_jax.intervals import Interval, interval
+from perflaw_jax.bounds import Interval, UnboundedPrimitive, bound, interval
 from perflaw_jax.kernel import Layout
 from perflaw_jax.objective import make_design
 from perflaw_jax.space import Space
@@ -24,56 +23,64 @@ RUN_ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_pas
 
 
 class Programs:
-    """The kernel's functions compiled for one law, space and layout of tiles."""
+    """The kernel's functions compiled for one layout of tiles; laws, limits and values are arguments."""
 
-    def __init__(self, law: Any, space: Space, layout: Layout):
-        self._law, self._space, self._layout = law, space, layout
-
-    @cached_property
-    def find(self) -> Callable:
-        """``kernel.find``."""
-        return self._compiled(kernel.find, self._knowing, WIDE_AND_FINITE if self._knowing.finite else WIDE)
-
-    @cached_property
-    def census(self) -> Callable:
-        """``kernel.census``."""
-        return self._compiled(kernel.census, self._knowing, WIDE)
+    def __init__(self, layout: Layout):
+        self._layout = layout
 
     @cached_property
     def survey(self) -> Callable:
         """``kernel.survey``."""
-        return self._compiled(kernel.survey, self._layout, WIDE)
+        return _compiled(kernel.survey, self._layout, WIDE)
 
     @cached_property
     def refine(self) -> Callable:
         """``kernel.refine``."""
-        return self._compiled(kernel.refine, self._layout, WIDE)
+        return _compiled(kernel.refine, self._layout, WIDE)
 
     @cached_property
     def decide(self) -> Callable:
         """``kernel.decide``."""
-        return self._compiled(kernel.decide, self._layout, {})
-
-    def _compiled(self, program: Callable, layout: Layout, options: dict[str, Any]) -> Callable:
-        return jax.jit(partial(program, layout), compiler_options=options if jax.default_backend() == "cpu" else None)
+        return _compiled(kernel.decide, self._layout, {})
 
     @cached_property
-    def _knowing(self) -> Layout:
-        return self._layout._replace(finite=always_finite(self._law, self._space))
+    def wary(self) -> Finding:
+        """``kernel.find`` and ``kernel.census`` for scores that may be anything."""
+        return Finding(_compiled(kernel.find, self._layout, WIDE), _compiled(kernel.census, self._layout, WIDE))
+
+    @cached_property
+    def sure(self) -> Finding:
+        """The same for scores that are known to be finite."""
+        layout = self._layout._replace(finite=True)
+        return Finding(_compiled(kernel.find, layout, WIDE_AND_FINITE), _compiled(kernel.census, layout, WIDE))
+
+    def finding(self, law: Any, space: Space) -> Finding:
+        """``sure`` where bounds over the whole grid show every raw score to be finite, in float32 as well; else ``wary``."""
+        box = {name: _around(table.values) for name, table in space.tables.items()}
+        try:
+            found = self._raw_bounds(box, law, space.spend)
+        except UnboundedPrimitive:
+            return self.wary
+        finite = np.isfinite(found.lower) & np.isfinite(found.upper) & ~np.asarray(found.nan)
+        return self.sure if finite else self.wary
+
+    @cached_property
+    def _raw_bounds(self) -> Callable:
+        def raw(fields: dict[str, Any], law: Any, spend: Any) -> Any:
+            return law.raw(make_design(fields, spend))
+
+        return jax.jit(bound(raw), compiler_options=RUN_ONCE if jax.default_backend() == "cpu" else None)
 
 
-def always_finite(law: Any, space: Space) -> bool:
-    """Whether every raw score of the grid is known to be a finite number, in float32 as well: by bounds over the whole grid."""
+class Finding(NamedTuple):
+    """The programs that gain from knowing that scores are finite."""
 
-    def raw(values: dict[str, Any]) -> Any:
-        return law.raw(make_design(values, space.spend))
+    find: Callable
+    census: Callable
 
-    box = {name: _around(table.values) for name, table in space.tables.items()}
-    try:
-        found = jax.jit(bound(raw), compiler_options=RUN_ONCE if jax.default_backend() == "cpu" else None)(box)
-    except UnboundedPrimitive:
-        return False
-    return bool(np.isfinite(found.lower) & np.isfinite(found.upper) & ~np.asarray(found.nan))
+
+def _compiled(program: Callable, layout: Layout, options: dict[str, Any]) -> Callable:
+    return jax.jit(partial(program, layout), compiler_options=options if jax.default_backend() == "cpu" else None)
 
 
 def _around(values: np.ndarray) -> Interval:

@@ -34,6 +34,7 @@ PART_ROWS = 2**19  # rows gathered before a part is written
 class Outcome:
     """What a sweep came to, for display: the same is in the result directory."""
 
+    name: str
     directory: Path
     entry: LawEntry
     counts: Counts
@@ -74,7 +75,7 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates,
         raise
     points = 0 if kept.frontier is None else len(kept.frontier.finish().score)
     counts = kept.counts or Counts()
-    return Outcome(out, entry, counts, plain(top), points, time.perf_counter() - began)
+    return Outcome(spec.name, out, entry, counts, plain(top), points, time.perf_counter() - began)
 
 
 def make_problem(spec: SweepSpec, entry: LawEntry) -> Problem:

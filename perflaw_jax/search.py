@@ -16,12 +16,11 @@ import numpy as np
 
 from perflaw_jax.cells import Cells
 from perflaw_jax.columns import Columns
-from perflaw_jax.engine import Problem, Rows
+from perflaw_jax.engine import Problem, Rows, spread
 from perflaw_jax.objective import make_design, violation
 from perflaw_jax.proposals import Choices
 from perflaw_jax.samplers import LIMITS, Proposer, Verdict
 from perflaw_jax.studies import Finished, Told
-from perflaw_jax.sweep import spread
 
 SAMPLE = 256  # candidates that show where scores lie
 UNKNOWN_COST = 1e100  # told where a cost is no number

@@ -9,7 +9,6 @@ Row groups are one page of 2^18 rows per column: zstd then sees whole tiles of t
 with the default pages of 20,000 rows; a page index would add nothing to the statistics of such groups.
 """
 
-import fcntl
 import json
 import os
 from collections import deque
@@ -114,6 +113,8 @@ class ResultDir:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Wait until no other process writes its results here, and let none begin before this is left."""
+        import fcntl  # not on Windows, where sweeps run all the same
+
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import reference
 
-from perflaw_jax import cli, display, progress, runner
+from perflaw_jax import answers, display, progress, runner
 from perflaw_jax.cli import main
 from perflaw_jax.design import Design
 
@@ -462,7 +462,7 @@ def test_running_out_of_the_memory_of_the_device_is_one_line(here, monkeypatch):
 
 
 def test_a_defect_of_the_program_is_not_hidden(here, monkeypatch):
-    monkeypatch.setattr(cli, "_print_json", None)
+    monkeypatch.setattr(answers, "machine", None)
     with pytest.raises(TypeError, match="not callable"):
         perflaw("laws", "--json", cwd=here)
 

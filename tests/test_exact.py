@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from brute import Brute
+from grids import DENSE, HIDDEN, LAYERS, SPACE, TOKENS
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from problems import problems
@@ -17,7 +18,7 @@ from perflaw_jax.boxes import Grid, split
 from perflaw_jax.engine import Engine, Problem, as_batch
 from perflaw_jax.exact import exact_search
 from perflaw_jax.frontier import Frontier
-from perflaw_jax.laws import FunctionLaw, Negated, PerformanceDense, PerformanceMoE
+from perflaw_jax.laws import FunctionLaw, Negated, PerformanceMoE
 from perflaw_jax.objective import Bound
 from perflaw_jax.reduce import TopK
 from perflaw_jax.space import Axis, Space
@@ -76,13 +77,6 @@ def test_search_is_the_brute_force(problem, top, seeds, few):
 
 # --- fixed tricky cases ------------------------------------------------------------------------------------------------
 
-LAYERS = Axis("num_hidden_layers", tuple(map(float, range(4, 100, 4))))
-HIDDEN = Axis("hidden_size", tuple(map(float, range(1024, 9216, 1024))))
-FFN = Axis("intermediate_size", (1.5, 2.0, 3.5), "ratio", "hidden_size", 256)
-TOKENS = Axis("training_tokens", tuple(np.geomspace(1e11, 3e13, 21)))
-SPACE = Space((LAYERS, HIDDEN, FFN, TOKENS))
-DENSE = PerformanceDense()
-
 
 def test_more_tokens_than_parameters_are_exact_ties():
     plenty = Axis("training_tokens", tuple(np.linspace(3e14, 1e14, 21)))
@@ -95,6 +89,10 @@ def test_everything_at_the_floor_of_the_score_ties():
     space = Space((widths, layers, TOKENS), {"intermediate_size": 512.0})
     _, brute = check(Problem(space, DENSE, costs=("training_flops", "total_params")), top=7)
     assert set(brute.evaluation.score) == {25.0}
+
+
+def test_a_law_may_return_a_plain_number():
+    check(Problem(SPACE, FunctionLaw(lambda design: 3), {"training_flops": Bound(max=1e23)}, ("total_params",)), top=30)
 
 
 def test_one_candidate():

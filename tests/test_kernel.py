@@ -5,8 +5,9 @@ import pytest
 from jax import export
 
 from perflaw_jax import sweep as module
-from perflaw_jax.laws import PerformanceMoE
+from perflaw_jax.laws import FunctionLaw, PerformanceMoE
 from perflaw_jax.objective import Bound
+from perflaw_jax.programs import Finding
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.sweep import Engine, Kept, Problem
 
@@ -26,17 +27,15 @@ def calls():
     engine = Engine(Problem(space, PerformanceMoE(), limits, ("training_flops", "weight_bytes")))
     seen = {}
 
-    def record(name):
-        program = getattr(engine.programs, name)
-
-        def recorded(*arguments):
+    def recorded(name, program):
+        def record(*arguments):
             seen[name] = program, arguments
             return program(*arguments)
 
-        setattr(engine.programs, name, recorded)
+        return record
 
-    for name in ("find", "census", "decide"):
-        record(name)
+    engine._finding = Finding(*(recorded(name, program) for name, program in engine._finding._asdict().items()))
+    engine.programs.decide = recorded("decide", engine.programs.decide)
     kept = Kept.empty(engine.problem, top=5, marginals=True, counts=True)
     start = next(engine.tiling.starts())
     module.settle(engine, start, engine.find(start, module.screen(engine, kept), kept.marginals.floors()), kept)
@@ -57,3 +56,16 @@ def test_the_exact_programs_lower(calls, name, platform):
     program, arguments = calls[name]
     with jax.enable_x64(True):
         assert "f64" in export.export(program, platforms=[platform])(*arguments).mlir_module()
+
+
+def test_what_is_known_of_the_scores_of_one_space_is_not_taken_for_granted_in_another():
+    def pole(design):
+        return 1.0 / (design.num_hidden_layers - 32.0)
+
+    def space(*layers):
+        return Space((Axis("num_hidden_layers", layers), Axis("hidden_size", (1024.0, 2048.0))), {"training_tokens": 1e12})
+
+    engine = Engine(Problem(space(8.0, 16.0), FunctionLaw(pole)))
+    assert engine._finding is engine.programs.sure
+    assert engine.on(space(8.0, 64.0))._finding is engine.programs.wary
+    assert engine.on(space(40.0, 64.0))._finding is engine.programs.sure

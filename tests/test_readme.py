@@ -21,7 +21,9 @@ def blocks(language):
 
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_snippets_run(code):
-    exec(compile(code, "README.md", "exec"), {})
+    made = {}
+    exec(compile(code, "README.md", "exec"), made)
+    assert {*made} - {"__builtins__"}
 
 
 @pytest.mark.parametrize("text", blocks("toml"))

@@ -142,7 +142,7 @@ def test_all_cells_share_their_programs(brute, monkeypatch):
     choices = Choices(brute.problem.space, ("num_hidden_layers", "training_tokens"), LIMITS)
     judge = Judge(Columns(Engine(brute.problem), None), choices)
     ids = run(judge, "random", 40)
-    assert len(made) == 1 and made[0].programs.find._cache_size() == 1 and made[0].programs.decide._cache_size() <= 3
+    assert len(made) == 1 and made[0].programs.sure.find._cache_size() == 1 and made[0].programs.decide._cache_size() <= 3
     assert brute.feasible[ids].all()
     score = brute.evaluation.score[ids].max()
     assert score > brute.evaluation.score[brute.top(1)[0]] - 1

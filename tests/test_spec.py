@@ -226,10 +226,14 @@ def test_spend():
 
 def test_a_pure_moe_needs_no_dense_ffn():
     experts = {"num_experts": 64, "num_experts_per_tok": 8, "moe_intermediate_size": 1024}
-    parse_spec(base(axes={"intermediate_size": None}, fixed=experts))
-    parse_spec(base(axes={"intermediate_size": [0]}, fixed=experts))
     mixed = {"num_experts": [0, 64], "num_experts_per_tok": {"ratio_to": "num_experts", "values": [0.125]}}
-    parse_spec(base(axes=mixed, fixed={"moe_intermediate_size": 1024}))
+    for mapping, ffn in (
+        (base(axes={"intermediate_size": None}, fixed=experts), 0),
+        (base(axes={"intermediate_size": [0]}, fixed=experts), 0),
+        (base(axes=mixed, fixed={"moe_intermediate_size": 1024}), None),
+    ):
+        values = parse_spec(mapping).space().tables["intermediate_size"].values
+        assert (values == ffn).all() if ffn is not None else (values > 0).all()
 
 
 CLUSTER = {"accelerators": 8, "peak_flops": 1e15, "mfu": 0.4, "days": 30}

@@ -19,11 +19,11 @@ from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine
 from perflaw_jax.laws import find_law
 from perflaw_jax.manifest import StoreError, verify
+from perflaw_jax.optuna_runner import Plan, run_optuna
 from perflaw_jax.proposals import Choices
 from perflaw_jax.runner import make_problem
 from perflaw_jax.samplers import make_proposer
 from perflaw_jax.search import Judge, search
-from perflaw_jax.search_runner import Plan, run_search
 from perflaw_jax.spec import load_spec, parse_spec
 from perflaw_jax.storages import drop_unfinished_line, opened, shown
 from perflaw_jax.studies import IDENTITY, Stored, Told, opened_study
@@ -84,7 +84,7 @@ def judge():
 
 @pytest.fixture
 def go_on(judge):
-    """Bring a study to a total of trials, as ``run_search`` does, without compiling anew; returns the ids of all."""
+    """Bring a study to a total of trials, as ``run_optuna`` does, without compiling anew; returns the ids of all."""
 
     def run(total, storage, name="small", sampler="random", seed=None):
         with opened_study(storage, name, {"spec_sha256": "0"}, ["maximize"]) as study:
@@ -124,7 +124,7 @@ def storage(request, here, monkeypatch):
 
 
 def run(trials, storage=None, **more):
-    return run_search(load_spec("small.toml"), Path("out"), Plan(trials=trials, sampler="random", storage=storage, **more))
+    return run_optuna(load_spec("small.toml"), Path("out"), Plan(trials=trials, sampler="random", storage=storage, **more))
 
 
 def test_a_study_goes_on_where_it_was(storage, go_on, judge):
@@ -207,7 +207,7 @@ def test_a_study_of_something_else_is_refused(settings, plan, said, stored, monk
     monkeypatch.chdir(stored)
     before = trials_of("study.log", "mine")
     with pytest.raises(ValueError) as error:
-        run_search(load_spec("small.toml", settings), Path("new"), Plan(trials=9, storage="study.log", study="mine", **plan))
+        run_optuna(load_spec("small.toml", settings), Path("new"), Plan(trials=9, storage="study.log", study="mine", **plan))
     assert str(error.value) == f"--study: 'mine' searches something else: {said}; choose another name"
     assert trials_of("study.log", "mine") == before and not Path("new").exists()
 

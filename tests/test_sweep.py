@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from brute import Brute
+from grids import DENSE, HIDDEN, LAYERS, SPACE, TOKENS
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from problems import problems
@@ -15,8 +16,9 @@ from problems import problems
 from perflaw_jax import sweep as module
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Task
-from perflaw_jax.laws import FunctionLaw, Negated, PerformanceDense, PerformanceMoE
+from perflaw_jax.laws import FunctionLaw, Negated, PerformanceMoE
 from perflaw_jax.objective import Bound
+from perflaw_jax.programs import Finding
 from perflaw_jax.reduce import Batch, Counts, Marginals, TopK
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.sweep import Engine, Kept, Problem, run, sweep
@@ -64,13 +66,6 @@ def test_sweep_is_the_brute_force(problem, top, target, pilot):
 
 # --- fixed tricky cases ------------------------------------------------------------------------------------------------
 
-LAYERS = Axis("num_hidden_layers", tuple(map(float, range(4, 100, 4))))
-HIDDEN = Axis("hidden_size", tuple(map(float, range(1024, 9216, 1024))))
-FFN = Axis("intermediate_size", (1.5, 2.0, 3.5), "ratio", "hidden_size", 256)
-TOKENS = Axis("training_tokens", tuple(np.geomspace(1e11, 3e13, 21)))
-SPACE = Space((LAYERS, HIDDEN, FFN, TOKENS))
-DENSE = PerformanceDense()
-
 
 def test_more_tokens_than_parameters_are_exact_ties():
     plenty = Axis("training_tokens", tuple(np.linspace(3e14, 1e14, 11)))
@@ -89,6 +84,10 @@ def test_everything_at_the_floor_of_the_score_ties():
 def test_nothing_is_feasible():
     kept, brute = check(Problem(SPACE, DENSE, {"total_params": Bound(max=1e6)}, ("training_flops",)))
     assert not brute.feasible.any() and not len(kept.top.finish().score)
+
+
+def test_a_law_may_return_a_plain_number():
+    check(Problem(SPACE, FunctionLaw(lambda design: 3), {"training_flops": Bound(max=1e23)}, ("total_params",)), top=30)
 
 
 def test_one_candidate():
@@ -278,8 +277,8 @@ def test_counts_are_a_monoid(parts):
 def test_one_trace_per_program_serves_all_tiles_and_all_limits():
     limits = {"training_flops": Bound(max=3e24), "score": Bound(min=30.0)}
     engine = Engine(Problem(SPACE, DENSE, limits, ("training_flops",)), target=200)
-    calls, program = [], engine.programs.find
-    engine.programs.find = lambda *arguments: calls.append(arguments) or program(*arguments)
+    calls, (program, census) = [], engine._finding
+    engine._finding = Finding(lambda *arguments: calls.append(arguments) or program(*arguments), census)
     kept = Kept.empty(engine.problem, top=10, marginals=True, counts=True)
     with patch.object(module, "PILOT_BLOCKS", 100):
         assert len(list(run(engine, kept))) == len(calls) == np.prod(engine.tiling.grid) > 50
@@ -287,5 +286,5 @@ def test_one_trace_per_program_serves_all_tiles_and_all_limits():
     assert isinstance(task, Task)
     program(fields, jax.tree.map(lambda number: 1.5 * number, task), *rest)
     assert program._cache_size() == 1
-    assert engine.programs.census._cache_size() == 1
+    assert census._cache_size() == 1
     assert engine.programs.decide._cache_size() <= 3

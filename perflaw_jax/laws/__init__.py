@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 
 from perflaw_jax.design import Design, Scalar, nearest
 from perflaw_jax.laws.performance import PerformanceDense as PerformanceDense
@@ -86,7 +87,7 @@ class FunctionLaw:
 
     def raw(self, design: Design) -> Scalar:
         """The function's value."""
-        return self.function(design)
+        return 1.0 * jnp.asarray(self.function(design))  # it may return a Python number, the same for all designs
 
     def clamp(self, raw: Scalar) -> Scalar:
         """No clamp."""
@@ -113,7 +114,7 @@ class OpaqueLaw:
 
     def raw(self, design: Design) -> Scalar:
         """The object's raw score."""
-        return self.law.raw(design)
+        return 1.0 * jnp.asarray(self.law.raw(design))
 
     def clamp(self, raw: Scalar) -> Scalar:
         """The object's clamp."""

@@ -1,6 +1,6 @@
-"""Interval rules of JAX's primitives that index, sum, sort or multiply whole arrays (see ``bound_rules``).
+"""Interval rules of JAX's primitives that index, sum, sort or multiply whole arrays (see ``rules``).
 
-A rule raises NotImplementedError for operands that vary in a way it has no bounds for.
+A rule raises NoBounds for operands that vary in a way it has no bounds for.
 """
 
 from __future__ import annotations
@@ -16,9 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from perflaw_jax.bound_rules import Rule, mul
+from perflaw_jax.bounds.intervals import (
+    ARITHMETIC,
+    Interval,
+    NoBounds,
+    everything,
+    hull,
+    is_float,
+    lift,
+    may_be_nan,
+    unknown_where,
+)
+from perflaw_jax.bounds.rules import Rule, mul
 from perflaw_jax.design import Scalar
-from perflaw_jax.intervals import ARITHMETIC, Interval, everything, hull, is_float, lift, may_be_nan, unknown_where
 
 
 def full(x: Any) -> Interval:
@@ -47,7 +57,7 @@ def moved(primitive: Any, operands: Sequence[Any], params: dict) -> list[Interva
 def gather(x: Any, indices: Any, **params: Any) -> Interval:
     """Elements at places that are known; what lies outside may be NaN."""
     if isinstance(indices, Interval):
-        raise NotImplementedError
+        raise NoBounds
     found = _each(lambda leaf: lax.gather_p.bind(leaf, indices, **params), lift(x))
     return replace(found, positive=False)
 
@@ -161,7 +171,7 @@ def sort(*operands: Any, dimension: int, **_: Any) -> Interval:
     """One array in ascending order: its sorted bounds. NaN comes last, so that where there may be some nothing is known."""
     first, *others = operands
     if others:
-        raise NotImplementedError
+        raise NoBounds
     x = full(first)
     nan = jnp.broadcast_to(may_be_nan(x), x.lower.shape).any(dimension, keepdims=True)
     same = jnp.broadcast_to(x.same.all(dimension, keepdims=True), x.same.shape)

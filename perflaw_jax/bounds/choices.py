@@ -1,4 +1,4 @@
-"""Interval rules of JAX's primitives that choose, compare, combine booleans or change the type (see ``bound_rules``)."""
+"""Interval rules of JAX's primitives that choose, compare, combine booleans or change the type (see ``rules``)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from perflaw_jax.bound_rules import DIGITS, Rule, estimate
-from perflaw_jax.intervals import (
+from perflaw_jax.bounds.intervals import (
     Interval,
     both,
     concrete,
@@ -28,6 +27,7 @@ from perflaw_jax.intervals import (
     unknown_where,
     where,
 )
+from perflaw_jax.bounds.rules import DIGITS, Rule, estimate
 
 
 def maximum(a: Any, b: Any, **_: Any) -> Interval:

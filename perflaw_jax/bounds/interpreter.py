@@ -15,11 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from perflaw_jax.bound_arrays import full, moved, stacked
-from perflaw_jax.bound_choices import select_n
-from perflaw_jax.bound_table import CALLS, MOVES, RULES
-from perflaw_jax.intervals import Interval, concrete, finished, lift
-from perflaw_jax.intervals import interval as interval
+from perflaw_jax.bounds.arrays import full, moved, stacked
+from perflaw_jax.bounds.choices import select_n
+from perflaw_jax.bounds.intervals import Interval, NoBounds, concrete, finished, lift
+from perflaw_jax.bounds.table import CALLS, MOVES, RULES
 
 MOST_UNROLLED = 256  # steps of a loop
 
@@ -118,7 +117,7 @@ class _Interpreter:
             raise UnboundedPrimitive(name)
         try:
             return [RULES[name](*operands, **params)]
-        except NotImplementedError as error:
+        except NoBounds as error:
             raise UnboundedPrimitive(name, "has no interval bounds for operands that vary like these") from error
 
     def _cond(self, operands: list, *, branches: Sequence[Any], **_: Any) -> list:

@@ -21,6 +21,10 @@ ARITHMETIC = 2  # machine epsilons that an add, multiply or divide may be off, h
 TRANSCENDENTAL = 16  # the same for logarithms, powers and the like
 
 
+class NoBounds(Exception):
+    """A rule has no bounds for operands that vary like these."""
+
+
 @partial(jax.tree_util.register_dataclass, data_fields=("lower", "upper", "nan", "same"), meta_fields=("positive",))
 @dataclass(frozen=True)
 class Interval:

@@ -1,4 +1,4 @@
-"""A spec searched instead of swept, exactly or by Optuna under a budget of trials; its results written to a directory."""
+"""A spec searched by Optuna under a budget of trials, its results written to a directory."""
 
 from __future__ import annotations
 
@@ -11,31 +11,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
 
 from perflaw_jax.columns import Columns
-from perflaw_jax.engine import Engine
-from perflaw_jax.exact import exact_search
+from perflaw_jax.engine import Engine, as_batch
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.laws import LawEntry, find_law
 from perflaw_jax.optimum import distance
 from perflaw_jax.proposals import Choices
 from perflaw_jax.reduce import TopK
-from perflaw_jax.runner import Tick, check_law, coefficients, header, make_problem, plain, write_kept
+from perflaw_jax.runner import Tick, check_law, coefficients, header, make_problem
 from perflaw_jax.samplers import Direction, batch_size, check_sampler, default_sampler, make_proposer
 from perflaw_jax.search import Judge, search
+from perflaw_jax.searched import Searched, Stopped, finish, unknown_counts
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.storages import shown
 from perflaw_jax.store import ResultDir
 from perflaw_jax.studies import Finished, InMemory, Stored, opened_study
-from perflaw_jax.sweep import Kept, as_batch
-
-
-class Stopped(Exception):
-    """The user stopped a search; what is kept of it, in one line."""
+from perflaw_jax.sweep import Kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,21 +56,7 @@ class Plan:
     study: str | None = None
 
 
-@dataclass(frozen=True)
-class Searched:
-    """What a search came to, for display: the same is in the result directory."""
-
-    name: str
-    directory: Path
-    entry: LawEntry
-    by: str  # the sampler, or "exact"
-    account: dict[str, Any]  # what the run adds to the manifest
-    top: dict[str, np.ndarray]
-    frontier_points: int
-    seconds: float
-
-
-def run_search(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = lambda share, candidates, best: None) -> Searched:
+def run_optuna(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = lambda share, candidates, best: None) -> Searched:
     """Search a spec's grid with Optuna and write ``out``.
 
     Raises:
@@ -106,42 +87,6 @@ def run_search(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = lambda share
                 directory.discard_if_empty()
     except KeyboardInterrupt:
         raise Stopped(_resumable(spec, plan)) from None
-
-
-def run_exact(spec: SweepSpec, out: Path, gap: float = 0.0, tick: Tick = lambda share, candidates, best: None) -> Searched:
-    """Search a spec's grid for its certified best and frontier, and write ``out``; raises as ``run_search`` does.
-
-    With ``gap`` what is left out may score better than the worst that is reported, by no more than that.
-    """
-    began = time.perf_counter()
-    if not 0 <= gap < np.inf:
-        raise ValueError(f"--gap: must be >= 0, not {gap:g}")
-    entry = find_law(spec.law).with_settings(spec.law_settings)
-    problem = make_problem(spec, entry)
-    check_law(entry, problem)
-    directory = ResultDir.create(out, header(spec, entry, search={"method": "exact", "gap": gap}))
-    try:
-        columns = Columns(Engine(problem), spec.budget, 1 if entry.higher_is_better else -1)
-
-        def ticked(now: Any) -> None:
-            best = columns.sign * now.best if np.isfinite(now.best) else np.nan
-            tick(now.settled, round(now.settled * problem.space.size), best)
-
-        found = exact_search(problem, top=spec.output.top, gap=gap, engine=columns.engine, tick=ticked)
-        certificate = {**vars(found.certificate), "gap": found.certificate.gap}
-        signed = {name: columns.sign * certificate[name] for name in ("best", "upper")}
-        finite = {name: value if np.isfinite(value) else None for name, value in signed.items()}
-        account = {"counts": _unknown(problem.space.size), "certificate": {**certificate, **finite}}
-        return _finish(spec, entry, directory, columns, found, account, "exact", began)
-    except KeyboardInterrupt:
-        raise Stopped("stopped; an exact search begins anew") from None
-    finally:
-        directory.discard_if_empty()
-
-
-def _unknown(candidates: int) -> dict[str, int | None]:
-    """The counts of a search: it does not see every candidate."""
-    return {"candidates": candidates, "feasible": None, "cut_by_limit": None}
 
 
 def _ticked(plan: Plan, tick: Tick) -> Callable[[int, float], None]:
@@ -212,33 +157,11 @@ def _write(
     rows = columns.of(ids)
     trials = {"trial": np.arange(len(ids)), "feasible": rows.decided.feasible, **columns.full(rows)}
     account = {
-        "counts": _unknown(columns.engine.problem.space.size),
+        "counts": unknown_counts(columns.engine.problem.space.size),
         "optimum": distance(columns, float(kept.top.best.score[0]) if len(kept.top.best.score) else None),
         "trials": {"finished": len(ids), "feasible": int(rows.decided.feasible.sum()), "distinct": len(distinct.ids)},
     }
-    return _finish(spec, entry, directory, columns, kept, account, sampler, began, trials)
-
-
-def _finish(
-    spec: SweepSpec,
-    entry: LawEntry,
-    directory: ResultDir,
-    columns: Columns,
-    kept: Any,
-    account: dict[str, Any],
-    by: str,
-    began: float,
-    trials: dict[str, Any] | None = None,
-) -> Searched:
-    top = columns.full(columns.of(kept.top.finish().candidate_id))
-    with directory.alone():
-        directory.begin()
-        shards = write_kept(directory, columns, kept, top)
-        if trials is not None:
-            shards.append(directory.write_trials(trials))
-        directory.write_manifest(account, shards)
-    points = 0 if kept.frontier is None else len(kept.frontier.finish().score)
-    return Searched(spec.name, directory.path, entry, by, account, plain(top), points, time.perf_counter() - began)
+    return finish(spec, entry, directory, columns, kept, account, sampler, began, trials)
 
 
 def _resumable(spec: SweepSpec, plan: Plan) -> str:

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from perflaw_jax.design import Scalar
-from perflaw_jax.intervals import (
+from perflaw_jax.bounds.intervals import (
     TRANSCENDENTAL,
     Interval,
     both,
@@ -35,6 +34,7 @@ from perflaw_jax.intervals import (
     unknown_where,
     where,
 )
+from perflaw_jax.design import Scalar
 
 Rule = Callable[..., Interval]
 

@@ -7,11 +7,9 @@ from functools import partial
 import jax.numpy as jnp
 from jax import lax
 
-from perflaw_jax import bound_arrays as arrays
-from perflaw_jax import bound_choices as choices
-from perflaw_jax import bound_rules as rules
-from perflaw_jax.bound_rules import STEEP, Rule, falling, monotone
-from perflaw_jax.intervals import TRANSCENDENTAL
+from perflaw_jax.bounds import arrays, choices, rules
+from perflaw_jax.bounds.intervals import TRANSCENDENTAL
+from perflaw_jax.bounds.rules import STEEP, Rule, falling, monotone
 
 CALLS = frozenset(
     {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat", "remat2"}

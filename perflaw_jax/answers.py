@@ -1,0 +1,167 @@
+"""What the commands print of their results: tables and sentences for people, or with --json the same for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from perflaw_jax import display
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from perflaw_jax.curve_runner import CurveOutcome
+    from perflaw_jax.laws import LawEntry
+    from perflaw_jax.runner import Outcome
+    from perflaw_jax.searched import Searched
+
+SHOWN = 10  # of the best designs
+
+
+def predicted(result: Mapping[str, Any], as_json: bool) -> None:
+    """One design."""
+    if as_json:
+        return machine(result)
+    counts = result["counts"]
+    print(f"{result['metric']} {result['score']:.2f} by {result['law']}" + (f" ({result['note']})" if result["note"] else ""))
+    if result["limited_by"]:
+        print(f"limited by {result['limited_by']}")
+    parts = ", ".join(f"{name} {display.short(n)}" for name, n in result["parameters"].items() if n)
+    print(f"parameters {display.short(counts['total_params'])}, active {display.short(counts['active_params'])}: {parts}")
+    exactly = display.flops(counts["exact_training_flops"])
+    print(f"training {display.flops(counts['training_flops'])} FLOPs (exactly counted {exactly})")
+    print(f"inference {display.flops(counts['inference_flops_per_token'])} FLOPs per token")
+    memory = ("weights", "weight_bytes"), ("KV cache of one sequence", "kv_cache_bytes"), ("optimizer state", "optimizer_bytes")
+    print(", ".join(f"{name} {display.gibibytes(counts[key])}" for name, key in memory))
+    print("ratios: " + ", ".join(f"{name} {value:.4g}" for name, value in result["ratios"].items()))
+    near = (f"{m['name']} (distance {m['distance']:.2f}, reported {_cell(m['reported'])})" for m in result["nearest"])
+    print("nearest real models: " + "; ".join(near))
+
+
+def laws(entries: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """The registry: the fields of each entry, and its coefficients."""
+    if as_json:
+        return machine(entries)
+    for entry in entries:
+        better = "more" if entry["higher_is_better"] else "less"
+        print(f"{entry['name']}: {entry['metric']} ({entry['unit']}), {better} is better")
+        if entry["note"]:
+            print(f"  NOTE: {entry['note']}")
+        print(f"  holds for: {entry['valid']}\n  source: {entry['source']}")
+        print("  coefficients: " + ", ".join(f"{k} {v:g}" for k, v in entry["coefficients"].items()) + "\n")
+
+
+def models(scored: pd.DataFrame, errors: pd.DataFrame, notes: Mapping[str, str], as_json: bool) -> None:
+    """Real models against their predictions."""
+    if as_json:
+        columns = ["name", "released", "kind", "total_params", "tokens_t", "law", "mmlu", "predicted", "score_is_post_trained"]
+        tables = {"models": scored[columns], "errors": errors}
+        return machine({**{name: json.loads(t.to_json(orient="records") or "") for name, t in tables.items()}, "notes": notes})
+    shown = scored.dropna(subset=["mmlu", "predicted"]).sort_values("released", kind="stable")
+    display.table(
+        {
+            "model": list(shown["name"]),
+            "released": list(shown["released"].astype(str)),
+            "params": [display.short(v) for v in shown["total_params"]],
+            "tokens": [display.short(1e12 * v) for v in shown["tokens_t"]],
+            "reported": [f"{v:.1f}" for v in shown["mmlu"]],
+            "predicted": [f"{v:.1f}" for v in shown["predicted"]],
+            "error": [f"{v:+.1f}" for v in shown["predicted"] - shown["mmlu"]],
+        }
+    )
+    text = {name: [_cell(v) for v in errors[name]] for name in errors.columns}
+    display.table(text, title="MMLU points, predicted - reported (post-trained scores left out)")
+    print("Dense models by performance-dense as published, MoE models by performance-moe (a reconstruction); nothing refitted.")
+
+
+def swept(outcome: Outcome, as_json: bool) -> None:
+    """A sweep."""
+    counts = outcome.counts
+    if as_json:
+        summary = {"candidates": counts.candidates, "feasible": counts.feasible, "cut_by_limit": counts.cut}
+        machine({**_about(outcome), "counts": summary, "best": _best(outcome.top)})
+    elif counts.feasible:
+        _show_best(outcome, f"{outcome.name}: the best")
+        print(f"{counts.feasible:,} of {counts.candidates:,} candidates are feasible")
+        print(f"frontier of {outcome.frontier_points:,} points")
+        _show_where(outcome)
+
+
+def searched(found: Searched, as_json: bool) -> None:
+    """A search, exact or by a sampler."""
+    exact = found.by == "exact"
+    if as_json:
+        machine({**_about(found), **found.account, "best": _best(found.top)})
+    elif len(found.top["score"]):
+        _show_best(found, f"{found.name}: the best" if exact else f"{found.name}: the best found")
+        told = display.certificate(found.account, found.entry.metric) if exact else display.trials(found.account, found.by)
+        print("\n".join(told))
+        print(f"frontier of {found.frontier_points:,} points")
+        _show_where(found)
+
+
+def curve(outcome: CurveOutcome, as_json: bool) -> None:
+    """A curve over budgets."""
+    columns = outcome.columns
+    if as_json:
+        points = {name: _plain(values) for name, values in columns.items()}
+        fitted = {name: law._asdict() if law else None for name, law in outcome.laws.items()}
+        return machine(
+            {**_about(outcome), "over": outcome.over, "points": points, "power_laws": fitted, "without": outcome.without}
+        )
+    if not len(columns["budget"]):
+        return
+    form = display.flops if "flops" in outcome.over else display.short
+    shown = {"limit": [form(v) for v in columns["budget"]], **display.designs(columns, None, outcome.entry.metric)}
+    title = f"the best by {_named(outcome.entry)} under limits on {outcome.over}"
+    display.table({**shown, "binds": list(columns["binds"])}, title=title)
+    for name, law in outcome.laws.items():
+        if law is None:
+            print(f"{name}: no power law, see README")
+        else:
+            through = f"(± {law.error:.3f}, through {law.points} budgets)"
+            print(f"{name}: {law.coefficient:.3g} x limit^{law.exponent:.3f} {through}")
+    if outcome.without:
+        print(f"no candidate satisfies the limits under {', '.join(map(form, outcome.without))}")
+    if not outcome.picture:
+        print("no picture: pip install 'perflaw_jax[plot]'")
+    _show_where(outcome)
+
+
+def machine(value: Any) -> None:
+    """Anything as JSON."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _about(outcome: Outcome | Searched | CurveOutcome) -> dict[str, Any]:
+    law = {"law": outcome.entry.name, "note": outcome.entry.note}
+    return {"out": str(outcome.directory), "seconds": outcome.seconds, **law}
+
+
+def _show_best(outcome: Outcome | Searched, what: str) -> None:
+    table = display.designs(outcome.top, SHOWN, outcome.entry.metric)
+    display.table(table, title=f"{what} by {_named(outcome.entry)}")
+
+
+def _show_where(outcome: Outcome | Searched | CurveOutcome) -> None:
+    print(f"{outcome.seconds:.1f} s; results in {outcome.directory}")
+
+
+def _named(entry: LawEntry) -> str:
+    """The law, with what must be said wherever it is shown."""
+    return f"{entry.name} ({entry.note})" if entry.note else entry.name
+
+
+def _best(top: Mapping[str, Any]) -> dict[str, list[Any]]:
+    return {name: _plain(values[:SHOWN]) for name, values in top.items()}
+
+
+def _plain(values: Any) -> list[Any]:
+    return [None if v != v else v for v in values.tolist()]
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
