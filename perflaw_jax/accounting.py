@@ -6,16 +6,19 @@ Every function takes a Design of scalars and is meant for ``jax.vmap``. Counts a
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from perflaw_jax.design import Design, Scalar
+from perflaw_jax.design import FRACTION, Design, Scalar, is_fraction
 
 BYTES_PER_WEIGHT = 2  # bfloat16
 BYTES_PER_CACHED_NUMBER = 2  # bfloat16
 ADAM_BYTES_PER_PARAM = 12  # float32 master weight, first and second moment
 
 # what changes with training_tokens, and does so in proportion; "score" stands for the law
-DEPENDS_ON_TOKENS = frozenset({"training_tokens", "training_flops", "exact_training_flops", "tokens_per_param", "score"})
+DEPENDS_ON_TOKENS = frozenset(
+    {"training_tokens", "training_flops", "non_embedding_flops", "exact_training_flops", "tokens_per_param", "score"}
+)
 
 
 class Parameters(NamedTuple):
@@ -32,7 +35,7 @@ class Parameters(NamedTuple):
 
 def real(design: Design) -> Design:
     """The design with real numbers for leaves: products of whole numbers would overflow int32."""
-    return Design(*(1.0 * leaf for leaf in design))
+    return jax.tree.map(lambda leaf: 1.0 * leaf, design)
 
 
 def parameters(design: Design) -> Parameters:
@@ -100,9 +103,20 @@ def exact_params(design: Design) -> Scalar:
     return total_params(design) + p.norms + p.biases
 
 
+def non_embedding_params(design: Design) -> Scalar:
+    """``total_params`` without the embeddings and the output head."""
+    p = parameters(design)
+    return p.attention + p.ffn + p.experts + p.router
+
+
 def training_flops(design: Design) -> Scalar:
     """Training FLOPs by the law's convention: ``6 x active_params x training_tokens``."""
     return 6 * active_params(design) * real(design).training_tokens
+
+
+def non_embedding_flops(design: Design) -> Scalar:
+    """Training FLOPs without the embeddings: ``6 x (active_params - embeddings) x training_tokens``."""
+    return 6 * (active_params(design) - parameters(design).embedding) * real(design).training_tokens
 
 
 def exact_training_flops(design: Design) -> Scalar:
@@ -173,5 +187,7 @@ def affordable_tokens(design: Design, flops: Scalar) -> Scalar:
 
 
 def quantity(name: str, design: Design) -> Scalar:
-    """A Design field, count or ratio by its name (see ``design.QUANTITIES``)."""
+    """A Design field, count or ratio by its name (see ``design.QUANTITIES``), or the share of a data domain."""
+    if is_fraction(name):
+        return design.data_fraction[name.removeprefix(FRACTION)]
     return getattr(design, name) if name in Design._fields else globals()[name](design)

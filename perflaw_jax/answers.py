@@ -39,17 +39,19 @@ def predicted(result: Mapping[str, Any], as_json: bool) -> None:
     print("nearest real models: " + "; ".join(near))
 
 
-def laws(entries: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """The registry: the fields of each entry, and its coefficients."""
+def laws(entries: Sequence[LawEntry], as_json: bool) -> None:
+    """The registry."""
+    told = ("name", "metric", "unit", "source", "valid", "experts", "higher_is_better", "note")
     if as_json:
-        return machine(entries)
-    for entry in entries:
-        better = "more" if entry["higher_is_better"] else "less"
-        print(f"{entry['name']}: {entry['metric']} ({entry['unit']}), {better} is better")
-        if entry["note"]:
-            print(f"  NOTE: {entry['note']}")
-        print(f"  holds for: {entry['valid']}\n  source: {entry['source']}")
-        print("  coefficients: " + ", ".join(f"{k} {v:g}" for k, v in entry["coefficients"].items()) + "\n")
+        return machine([{name: getattr(e, name) for name in told} | {"coefficients": e.quoted} for e in entries])
+    for e in entries:
+        print(f"{e.name}: {e.metric} ({e.unit}), {'more' if e.higher_is_better else 'less'} is better")
+        if e.note:
+            print(f"  NOTE: {e.note}")
+        print(f"  holds for: {e.valid}\n  source: {e.source}")
+        numbers = {name: value for name, value in e.quoted.items() if isinstance(value, float)}
+        more = " and a network" if len(numbers) < len(e.quoted) else ""
+        print("  coefficients: " + ", ".join(f"{name} {value:.6g}" for name, value in numbers.items()) + more + "\n")
 
 
 def models(scored: pd.DataFrame, errors: pd.DataFrame, notes: Mapping[str, str], as_json: bool) -> None:

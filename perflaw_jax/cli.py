@@ -105,7 +105,7 @@ def predict(
         "context_length": context,
     }
     from perflaw_jax import spec
-    from perflaw_jax.laws import find_law
+    from perflaw_jax.catalogue import find_law
 
     fixed = {name: value for name, value in given.items() if value is not None}
     fixed |= {"tie_word_embeddings": int(tied), "gated_ffn": int(not plain_ffn)}
@@ -122,12 +122,9 @@ def predict(
 @app.command()
 def laws(as_json: Json = False) -> None:
     """List the laws with their sources and the range that they hold for."""
-    from dataclasses import asdict
-
     from perflaw_jax.laws import LAWS
 
-    fields = [(asdict(entry), entry.law._asdict()) for entry in LAWS.values()]
-    answers.laws([{k: v for k, v in entry.items() if k != "law"} | {"coefficients": c} for entry, c in fields], as_json)
+    answers.laws([*LAWS.values()], as_json)
 
 
 @app.command()

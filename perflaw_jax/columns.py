@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from perflaw_jax.design import Design
+from perflaw_jax.confidence import Confidence
+from perflaw_jax.design import FIELDS, Design, is_fraction
 from perflaw_jax.engine import Engine, Rows, Slab
 
 MOST_CODED_VALUES = 2**16  # more distinct values than this are written out
@@ -26,11 +27,18 @@ class Columns:
         engine: whose candidates they are.
         budget: training FLOPs that ``budget_used`` refers to, or None.
         sign: -1 where the engine's scores are negated, because less is better by the law.
+        confidence: adds columns on how far the scores can be trusted, if given.
     """
 
     engine: Engine
     budget: float | None
     sign: int = 1
+    confidence: Confidence | None = None
+
+    @property
+    def shares(self) -> list[str]:
+        """The shares of data domains that the designs name."""
+        return [name for name in self.engine.problem.space.tables if is_fraction(name)]
 
     @cached_property
     def _codes(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -65,12 +73,13 @@ class Columns:
         flops = pick(results.training_flops)
         return {
             "candidate_id": slab.ids,
-            **{name: self._slab_field(name, slab, pick) for name in Design._fields},
+            **{name: self._slab_field(name, slab, pick) for name in FIELDS},
             "total_params": pick(results.total_params),
             "active_params": pick(results.active_params),
             "training_flops": flops,
             "score": pick(results.score) if self.sign > 0 else -pick(results.score),
             "budget_used": None if self.budget is None else flops / self.budget,
+            **{name: self._slab_field(name, slab, pick) for name in self.shares},
         }
 
     def full(self, rows: Rows) -> dict[str, Column]:
@@ -78,13 +87,20 @@ class Columns:
         d = rows.decided
         return {
             "candidate_id": rows.ids,
-            **{name: self._field(name, rows) for name in Design._fields},
+            **{name: self._field(name, rows) for name in FIELDS},
             "total_params": d.total_params,
             "active_params": d.active_params,
             "training_flops": d.training_flops,
             "score": d.score if self.sign > 0 else -d.score,
             "budget_used": None if self.budget is None else d.training_flops / self.budget,
+            **{name: self._field(name, rows) for name in self.shares},
+            **(self.confidence.columns(self.design(rows)) if self.confidence else {}),
         }
+
+    def design(self, rows: Rows) -> dict[str, np.ndarray]:
+        """Field values of a result, float64 each."""
+        fields = self.engine.problem.space.fields(rows.digits)
+        return {**fields, "training_tokens": rows.decided.training_tokens}
 
     def costs(self, rows: Rows) -> dict[str, Column]:
         """The frontier's minimised costs."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perflaw_jax.columns import Columns
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.curve import LEAST_POINTS, Point, PowerLaw, curve, free_choice, power_law, within
 from perflaw_jax.design import QUANTITIES, nearest
 from perflaw_jax.engine import Problem
 from perflaw_jax.exact import Searcher
-from perflaw_jax.laws import LawEntry, find_law
-from perflaw_jax.runner import check_law, header, make_problem, plain
+from perflaw_jax.laws import LawEntry
+from perflaw_jax.runner import check_law, header, make_columns, make_problem, plain
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
 
@@ -70,7 +70,7 @@ def run_curve(
         directory.begin()
         points = curve(searcher, over, budgets, lambda done, best: tick(done / len(budgets), done, sign * best))
         reached = [point for point in points if point.candidate_id is not None]
-        columns = _columns(searcher, reached, over, spec, sign)
+        columns = _columns(searcher, reached, over, spec, entry)
         laws, free = _power_laws(problem, over, reached, columns)
         shards = [directory.write_curve(columns)] if reached else []
         picture = bool(reached) and find_spec("matplotlib") is not None
@@ -86,12 +86,12 @@ def run_curve(
     return CurveOutcome(out, entry, over, columns, laws, without, picture, time.perf_counter() - began)
 
 
-def _columns(searcher: Searcher, points: Sequence[Point], over: str, spec: SweepSpec, sign: int) -> dict[str, np.ndarray]:
+def _columns(searcher: Searcher, points: Sequence[Point], over: str, spec: SweepSpec, entry: LawEntry) -> dict[str, np.ndarray]:
     """The columns of curve.parquet: each point's candidate as its own problem has it, since a budget may buy its tokens."""
-    parts = []
+    parts, base = [], make_columns(searcher.engine, spec, entry)
     for point in points:
         budget = point.budget if over == "training_flops" else spec.budget
-        columns = Columns(searcher.engine.at(point.problem), budget, sign)
+        columns = replace(base, engine=searcher.engine.at(point.problem), budget=budget)
         parts.append(plain(columns.full(columns.of(np.array([point.candidate_id])))))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
     binds = np.array([", ".join(point.binds) for point in points], object)

@@ -4,6 +4,7 @@ Field names are Hugging Face config names. Units are SI: parameters, tokens, FLO
 This module imports no jax, so that specs and stores can read the names without it.
 """
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -37,7 +38,11 @@ class Design(NamedTuple):
     mlp_bias: Scalar = 0  # biases on the FFN matrices
     qk_norm: Scalar = 0  # a norm over head_dim on queries and on keys
     context_length: Scalar = 4096
+    data_fraction: Mapping[str, Scalar] = {}  # data domain -> its share of the training tokens; empty where none is named
 
+
+FIELDS = Design._fields[:-1]  # those that are one number; shares of data domains are named data_fraction.<domain>
+FRACTION = "data_fraction."
 
 FLAGS = ("tie_word_embeddings", "gated_ffn", "attention_bias", "qkv_bias", "mlp_bias", "qk_norm")
 
@@ -45,7 +50,9 @@ COUNTS = {
     "total_params": "parameters: matrices and embeddings (the planner's convention)",
     "active_params": "parameters that one token uses",
     "exact_params": "parameters, with norms and biases",
+    "non_embedding_params": "parameters outside the embeddings and the output head",
     "training_flops": "FLOPs of training: 6 x active_params x training_tokens (the law's convention)",
+    "non_embedding_flops": "FLOPs of training without the embeddings: 6 x (active_params - embeddings) x training_tokens",
     "exact_training_flops": "FLOPs of training, every matrix product and the attention scores at context_length",
     "inference_flops_per_token": "FLOPs per generated token: 2 x active_params",
     "weight_bytes": "bytes of the weights at 2 bytes per parameter",
@@ -59,7 +66,16 @@ RATIOS = {
     "tokens_per_param": "training_tokens / total_params",
 }
 
-QUANTITIES = (*Design._fields, *COUNTS, *RATIOS)  # what limits and frontier costs may name
+QUANTITIES = (*FIELDS, *COUNTS, *RATIOS)  # what limits and frontier costs may name
+
+
+def is_fraction(name: str) -> bool:
+    """Whether a field is the share of one data domain.
+
+    >>> is_fraction("data_fraction.code"), is_fraction("hidden_size")
+    (True, False)
+    """
+    return name.startswith(FRACTION)
 
 
 def nearest(name: str, allowed) -> str:

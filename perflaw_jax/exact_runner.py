@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from perflaw_jax.columns import Columns
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.engine import Engine
 from perflaw_jax.exact import exact_search
-from perflaw_jax.laws import find_law
-from perflaw_jax.runner import Tick, check_law, header, make_problem
+from perflaw_jax.runner import Tick, check_law, header, make_columns, make_problem
 from perflaw_jax.searched import Searched, Stopped, finish, unknown_counts
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
@@ -31,7 +30,7 @@ def run_exact(spec: SweepSpec, out: Path, gap: float = 0.0, tick: Tick = lambda 
     check_law(entry, problem)
     directory = ResultDir.create(out, header(spec, entry, search={"method": "exact", "gap": gap}))
     try:
-        columns = Columns(Engine(problem), spec.budget, 1 if entry.higher_is_better else -1)
+        columns = make_columns(Engine(problem), spec, entry)
 
         def ticked(now: Any) -> None:
             best = columns.sign * now.best if np.isfinite(now.best) else np.nan

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from perflaw_jax.accounting import affordable_tokens, quantity
-from perflaw_jax.design import Design, Scalar
+from perflaw_jax.design import FRACTION, Design, Scalar, is_fraction
 from perflaw_jax.laws import Law
 
 SCORE_TOLERANCE = 1e-12  # relative to 1 + |limit|: float64 logarithms agree no better between programs and libraries
+WHOLE_TOLERANCE = 1e-5  # of the sum of the shares of all data domains: they are rounded to float32
 LEAST_VIOLATION = 1e-12  # of a limit that is missed by a rounding
 
 
@@ -78,9 +79,11 @@ class Evaluation(NamedTuple):
 
 def make_design(fields: Mapping[str, Scalar], spend: Scalar | None = None) -> Design:
     """A Design from its fields; with ``spend`` (FLOPs) it trains on the whole tokens that the budget buys."""
+    mixture = {name.removeprefix(FRACTION): value for name, value in fields.items() if is_fraction(name)}
+    scalars = {name: value for name, value in fields.items() if not is_fraction(name)}
     if spend is None:
-        return Design(**fields)
-    design = Design(**fields, training_tokens=1.0)
+        return Design(**scalars, data_fraction=mixture)
+    design = Design(**scalars, data_fraction=mixture, training_tokens=1.0)
     tokens = affordable_tokens(design, spend)
     return design._replace(training_tokens=jnp.where(tokens >= 1, tokens, jnp.nan))  # NaN never passes the FLOPs limit
 
@@ -102,10 +105,19 @@ def violation(design: Design, raw: Scalar, limits: Limits) -> Scalar:
 
 
 def possible_shape(design: Design) -> Scalar:
-    """An MoE layer chooses at least one of its experts and no more than it has; no more leading dense layers than layers."""
+    """An MoE layer chooses at least one of its experts and no more than it has; no more leading dense layers than layers.
+
+    Where data domains are named, none has less than nothing and together they are the whole.
+    """
     chosen = design.num_experts_per_tok
     routed = (design.num_experts == 0) | ((chosen >= 1) & (chosen <= design.num_experts))
-    return routed & (design.first_k_dense_replace <= design.num_hidden_layers)
+    possible = routed & (design.first_k_dense_replace <= design.num_hidden_layers)
+    if design.data_fraction:
+        shares = [1.0 * share for share in design.data_fraction.values()]
+        possible &= abs(sum(shares[1:], shares[0]) - 1) <= WHOLE_TOLERANCE
+        for share in shares:
+            possible &= share >= 0
+    return possible
 
 
 def evaluate(design: Design, law: Law, limits: Limits) -> Evaluation:

@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import optuna
 
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
 from perflaw_jax.frontier import Frontier
-from perflaw_jax.laws import LawEntry, find_law
+from perflaw_jax.laws import LawEntry
 from perflaw_jax.optimum import distance
 from perflaw_jax.proposals import Choices
 from perflaw_jax.reduce import TopK
-from perflaw_jax.runner import Tick, check_law, coefficients, header, make_problem
+from perflaw_jax.runner import Tick, check_law, header, make_columns, make_problem
 from perflaw_jax.samplers import Direction, batch_size, check_sampler, default_sampler, make_proposer
 from perflaw_jax.search import Judge, search
 from perflaw_jax.searched import Searched, Stopped, finish, unknown_counts
@@ -78,7 +79,7 @@ def run_optuna(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = lambda share
         with _finished(spec, entry, plan, choices) as finished:
             directory = ResultDir.create(out, header(spec, entry, "optuna", search=told))
             try:
-                columns = Columns(Engine(problem), spec.budget, 1 if entry.higher_is_better else -1)
+                columns = make_columns(Engine(problem), spec, entry)
                 judge = Judge(columns, choices, plan.multi, batch_size(sampler))
                 proposer = make_proposer(sampler, choices.counts, _directions(plan, entry, problem.costs), _seed(plan))
                 ids = np.array(search(judge, proposer, finished, _ticked(plan, tick)), np.int64)
@@ -130,7 +131,7 @@ def _finished(spec: SweepSpec, entry: LawEntry, plan: Plan, choices: Choices) ->
     identity = {
         "spec_sha256": spec.sha256(),
         "spec": json.loads(spec.canonical()),
-        "law": {"name": entry.name, "coefficients": coefficients(entry)},
+        "law": {"name": entry.name, "coefficients": entry.quoted},
         "cell": sorted(plan.cell),
         "multi": plan.multi,
     }

@@ -10,7 +10,8 @@ import numpy as np
 
 from perflaw_jax import accounting, datasets
 from perflaw_jax.accounting import quantity
-from perflaw_jax.design import COUNTS, RATIOS, Design
+from perflaw_jax.confidence import Confidence
+from perflaw_jax.design import COUNTS, FIELDS, FRACTION, RATIOS, Design, is_fraction
 from perflaw_jax.laws import LAWS, LawEntry
 from perflaw_jax.objective import make_design, possible_shape
 
@@ -34,6 +35,8 @@ def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
     given = dict(fields)
     head_dim = given.get("head_dim", float(Design._field_defaults["head_dim"]))
     given.setdefault("num_attention_heads", given["hidden_size"] / head_dim)
+    if (rest := entry.open_share(given)) is not None:
+        given[rest] = 1 - sum(share for name, share in given.items() if is_fraction(name))
     with jax.enable_x64(True), np.errstate(all="ignore"):  # a score that is not finite is told below
         design = make_design({name: np.float64(value) for name, value in given.items()})
         entry.check(entry.law.raw, design, experts=given.get("num_experts", 0) > 0)
@@ -44,7 +47,8 @@ def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
             "law": entry.name,
             "metric": entry.metric,
             "note": entry.note,
-            "design": {name: float(value) for name, value in zip(Design._fields, design, strict=True)},
+            "design": {name: float(getattr(design, name)) for name in FIELDS}
+            | {FRACTION + name: float(share) for name, share in design.data_fraction.items()},
             "score": float(entry.law.clamp(raw)),
             "raw_score": raw,
             "counts": {name: float(quantity(name, design)) for name in COUNTS},
@@ -53,6 +57,8 @@ def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
         }
         result["limited_by"] = limited_by(design, entry, result)
         result["nearest"] = nearest_models(design)
+        judged = Confidence(entry).columns({name: np.array([value]) for name, value in given.items()})
+        result["confidence"] = {name: column[0].item() for name, column in judged.items()}
     if not np.isfinite(raw):
         raise ValueError(f"{entry.name} gives no finite score for this design; are FFN width and tokens positive?")
     return result
@@ -60,15 +66,16 @@ def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
 
 def limited_by(design: Design, entry: LawEntry, result: Mapping[str, Any]) -> str:
     """What would raise the score most, in words."""
-    if not entry.name.startswith("performance-"):
+    if not hasattr(getattr(entry.law, "point", entry.law), "gamma"):
         return ""
+    law = getattr(entry.law, "point", entry.law)
     tokens, size = float(design.training_tokens) / 1e12, result["counts"]["total_params"] / 1e9
     if tokens > size:
         return (
             f"size: the law counts at most as many trillions of tokens as billions of parameters ({size:.2f}T of {tokens:.2f}T)"
         )
-    z = (10 / float(accounting.ffn_width(design)) + 20 / float(design.hidden_size)) * float(entry.law.gamma)
-    best_depth = (entry.law.layers / (2 * (entry.law.layers + entry.law.hidden + entry.law.ffn + entry.law.tokens))) ** 0.5 / z
+    z = (10 / float(accounting.ffn_width(design)) + 20 / float(design.hidden_size)) * float(law.gamma)
+    best_depth = (law.layers / (2 * (law.layers + law.hidden + law.ffn + law.tokens))) ** 0.5 / z
     if float(design.num_hidden_layers) > best_depth:
         return f"depth: beyond {best_depth:.0f} layers this width is unstable by the law, and more layers lower the score"
     return f"tokens: more of them count up to {size:.3g}T at this size; more layers help up to {best_depth:.0f} at this width"
@@ -107,7 +114,7 @@ def score_models(path: str | None = None) -> Any:
 
 def _designs(models: Any) -> Design:
     design = make_design(datasets.model_fields(models))
-    return Design(*(np.broadcast_to(np.asarray(leaf, np.float64), len(models)) for leaf in design))
+    return jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf, np.float64), len(models)), design)
 
 
 def _compare(design: Design, name: str) -> Any:

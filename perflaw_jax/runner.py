@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +15,16 @@ import jax
 import numpy as np
 
 from perflaw_jax import __version__
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Column, Columns
+from perflaw_jax.confidence import QUANTILES, Confidence
+from perflaw_jax.design import is_fraction
 from perflaw_jax.engine import Engine, Problem, Rows
-from perflaw_jax.laws import LawEntry, Negated, find_law
+from perflaw_jax.laws import LawEntry, Negated, Quantile
 from perflaw_jax.manifest import Shard, git_state
 from perflaw_jax.objective import Bound, as_limits, evaluate, make_design
 from perflaw_jax.reduce import Counts
-from perflaw_jax.space import Axis, Space
+from perflaw_jax.space import Axis
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
 from perflaw_jax.sweep import Kept, feasible_rows, sweep
@@ -61,13 +64,13 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates,
         directory.begin()
         rows = spec.output.rows
         engine = Engine(problem) if rows == "none" else Engine(problem, in_order=True, target=ROW_TILE)
-        columns = Columns(engine, spec.budget, 1 if entry.higher_is_better else -1)
+        columns = make_columns(engine, spec, entry)
         progress = _Progress(tick, problem.space.size, columns.sign)
         if rows == "none":
             kept, shards = sweep(problem, top=spec.output.top, engine=engine, tick=progress.tile), []
         else:
             kept, shards = _stream(rows, spec.output.top, columns, directory, progress)
-        top = columns.full(columns.of(kept.top.finish().candidate_id))
+        top = best_columns(columns, kept.top.finish().candidate_id)
         shards += write_kept(directory, columns, kept, top)
         directory.write_manifest(_account(kept), shards)
     except BaseException:
@@ -81,17 +84,46 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates,
 def make_problem(spec: SweepSpec, entry: LawEntry) -> Problem:
     """The engine's view of a spec: more is better, and at least one axis."""
     space = spec.space()
+    space = replace(space, rest=entry.open_share({axis.field for axis in space.axes} | space.fixed.keys()))
     if not space.axes:
         layers = Axis("num_hidden_layers", (space.fixed["num_hidden_layers"],))
-        space = Space((layers,), {k: v for k, v in space.fixed.items() if k != layers.field}, space.spend)
+        space = replace(space, axes=(layers,), fixed={k: v for k, v in space.fixed.items() if k != layers.field})
+    for name in filter(is_fraction, (*spec.limits, *spec.output.frontier)):
+        if name not in space.tables:
+            raise ValueError(f"{name}: no such data domain here; give it under [axes] or [fixed]")
     limits = as_limits(spec.limits)
-    law = entry.law
+    law = _ranking(spec.output.rank_by, entry)
     if not entry.higher_is_better:
         law = Negated(law)
         if "score" in limits:
             low, high = limits["score"].min, limits["score"].max
             limits["score"] = Bound(None if high is None else -high, None if low is None else -low)
     return Problem(space, law, limits, spec.output.frontier)
+
+
+def _ranking(rank_by: str, entry: LawEntry) -> Any:
+    """The law whose score ranks: the quoted one, or a quantile of what its ensemble believes."""
+    if rank_by == "score":
+        return getattr(entry.law, "point", entry.law)
+    if not hasattr(entry.law, "quantile"):
+        raise ValueError(
+            f"output.rank_by: {entry.name} has no ensemble; rank by score, or fit the law yourself with --bootstrap"
+        )
+    return Quantile(entry.law, QUANTILES[rank_by])
+
+
+def make_columns(engine: Engine, spec: SweepSpec, entry: LawEntry) -> Columns:
+    """The result columns of a spec's candidates."""
+    return Columns(engine, spec.budget, 1 if entry.higher_is_better else -1, Confidence(entry))
+
+
+def best_columns(columns: Columns, ids: np.ndarray) -> dict[str, Column]:
+    """The columns of the best candidates, with the probability that each is the best of them where the law has an ensemble."""
+    rows, confidence = columns.of(ids), columns.confidence
+    best = columns.full(rows)
+    if confidence is not None and confidence.has_ensemble:
+        best["prob_best"] = confidence.probability_best(columns.design(rows))
+    return best
 
 
 def check_law(entry: LawEntry, problem: Problem) -> None:
@@ -103,12 +135,6 @@ def check_law(entry: LawEntry, problem: Problem) -> None:
         return evaluate(make_design(values, spend), problem.law, {}).raw
 
     entry.check(score, fields, experts="num_experts" in tables and bool((tables["num_experts"].values > 0).any()))
-
-
-def coefficients(entry: LawEntry) -> dict[str, Any]:
-    """The law's coefficients by name."""
-    leaves = jax.tree_util.tree_leaves_with_path(entry.law)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(v, float).tolist() for path, v in leaves}
 
 
 def header(spec: SweepSpec, entry: LawEntry, *packages: str, **more: Any) -> str:
@@ -128,7 +154,7 @@ def header(spec: SweepSpec, entry: LawEntry, *packages: str, **more: Any) -> str
                 "source": entry.source,
                 "note": entry.note,
                 "higher_is_better": entry.higher_is_better,
-                "coefficients": coefficients(entry),
+                "coefficients": entry.quoted,
             },
             "versions": {
                 "perflaw_jax": __version__,
@@ -150,7 +176,7 @@ def _stream(
     size = engine.problem.space.size
     kept = Kept.empty(engine.problem, top=top, marginals=True, counts=True)
     make = columns.full_slab if kind == "feasible" else columns.compact_slab
-    with directory.rows(kind, size) as writer:
+    with directory.rows(kind, size, columns.shares) as writer:
         begin, gathered, rows = 0, [], 0
         for done, (_, end, slab) in enumerate(feasible_rows(engine, kept), start=1):
             gathered.append(make(slab))

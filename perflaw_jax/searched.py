@@ -11,7 +11,7 @@ import numpy as np
 
 from perflaw_jax.columns import Columns
 from perflaw_jax.laws import LawEntry
-from perflaw_jax.runner import plain, write_kept
+from perflaw_jax.runner import best_columns, plain, write_kept
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
 
@@ -46,7 +46,7 @@ def finish(
     trials: dict[str, Any] | None = None,
 ) -> Searched:
     """Write the results of a search that began at ``began`` (of ``time.perf_counter``), once no other process writes there."""
-    top = columns.full(columns.of(kept.top.finish().candidate_id))
+    top = best_columns(columns, kept.top.finish().candidate_id)
     with directory.alone():
         directory.begin()
         shards = write_kept(directory, columns, kept, top)

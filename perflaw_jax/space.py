@@ -11,10 +11,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from perflaw_jax.design import Design
+from perflaw_jax.design import Design, is_fraction
 
 MAX_CANDIDATES = 2**63 - 1  # candidate_id is an int64 column
-CONTINUOUS = frozenset({"training_tokens"})  # every other field is a whole number
+SHARE_DIGITS = 12  # the share of the last data domain is rounded to so many decimals, so that nothing is left of nothing
+
+
+def is_continuous(field: str) -> bool:
+    """Whether a field may be any number: tokens and shares of data; every other is a whole number."""
+    return field == "training_tokens" or is_fraction(field)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Table(NamedTuple):
 class Space:
     """A grid of designs: its axes (outermost first), the fixed fields and, with ``spend``, the FLOPs that buy the tokens.
 
+    ``rest`` names the share of the data domain that takes what the others leave, if there is one.
+
     With ``spend`` set (FLOPs), ``training_tokens`` is no axis: each design trains on what the budget buys,
     ``floor(spend / (6 x active_params))`` tokens.
     """
@@ -50,6 +57,7 @@ class Space:
     axes: tuple[Axis, ...]
     fixed: Mapping[str, float] = field(default_factory=dict)
     spend: float | None = None
+    rest: str | None = None
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -88,6 +96,8 @@ class Space:
             table(name)
         if self.spend is None:
             table("training_tokens")
+        if self.rest is not None:
+            tables[self.rest] = _rest([shared for name, shared in tables.items() if is_fraction(name)])
         return tables
 
     def digits(self, ids) -> list[np.ndarray]:
@@ -127,9 +137,16 @@ def _axis_table(position: int, axis: Axis, table) -> Table:
     values = own.values
     if axis.multiple_of is not None:
         values = np.floor(values / axis.multiple_of + 0.5) * axis.multiple_of
-    elif axis.field not in CONTINUOUS:
+    elif not is_continuous(axis.field):
         values = np.floor(values + 0.5)
     return Table(own.dims, values)
+
+
+def _rest(shares: list[Table]) -> Table:
+    rest = Table((), np.asarray(1.0))
+    for share in shares:
+        rest = _combine(rest, share, np.subtract)
+    return Table(rest.dims, np.round(rest.values, SHARE_DIGITS))
 
 
 def _combine(a: Table, b: Table, operation) -> Table:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, PlainValidator, PrivateAttr, ValidationError, field_validator, model_validator
 
-from perflaw_jax.design import QUANTITIES, Design
+from perflaw_jax.design import FIELDS, FRACTION, is_fraction
 from perflaw_jax.hardware import training_budget
 from perflaw_jax.space import Space
 from perflaw_jax.spec_axes import AxisSpec, axis_entry, build_space, check_ffn, require
@@ -30,9 +30,9 @@ from perflaw_jax.spec_values import (
     Whole,
     at,
     field_value,
-    known,
     number,
     positive,
+    quantity_name,
     show,
     whole,
 )
@@ -94,16 +94,17 @@ def _top(value: Any) -> int:
 
 
 Text = Annotated[str, PlainValidator(_text)]
-Cost = Annotated[str, PlainValidator(lambda name: known(name, QUANTITIES))]
-LimitName = Annotated[str, PlainValidator(lambda name: known(name, (*QUANTITIES, "score")))]
+Cost = Annotated[str, PlainValidator(quantity_name)]
+LimitName = Annotated[str, PlainValidator(lambda name: quantity_name(name, ("score",)))]
 
 
 class Output(SpecTable):
-    """What is kept: the best ``top`` designs, the ``frontier`` of score against costs, and which ``rows``."""
+    """What is kept: the best ``top`` designs, the ``frontier`` of score against costs, and which ``rows``; and what ranks."""
 
     top: Annotated[int, PlainValidator(_top)] = 1000
     frontier: tuple[Cost, ...] = ("training_flops",)
     rows: Literal["none", "feasible", "compact"] = "none"
+    rank_by: Literal["score", "score_p05", "score_p50", "score_p95"] = "score"
 
     @field_validator("frontier")
     @classmethod
@@ -209,12 +210,12 @@ def _check_limit(name: str, limit: LimitSpec) -> LimitSpec:
     low, high = limit.min, limit.max
     if low is None and high is None and limit.multiple_of is None:
         raise Mistake("must be a number (= max) or hold at least one of: min, max, multiple_of")
-    if limit.multiple_of is not None and name not in Design._fields:
+    if limit.multiple_of is not None and name not in FIELDS:
         raise Mistake("only fields of the design have multiples, not counts, ratios or the score", "multiple_of")
     if name != "score":
         if low is not None and low < 0:
             raise Mistake(f"must be >= 0, not {show(low)}", "min")
-        if high is not None and name not in MAY_BE_ZERO:
+        if high is not None and name not in MAY_BE_ZERO and not is_fraction(name):
             with at("max"):
                 positive(high)
         if high is not None and high < 0:
@@ -226,10 +227,25 @@ def _check_limit(name: str, limit: LimitSpec) -> LimitSpec:
 
 def parse_spec(mapping: Mapping[str, Any], *, where: str = "spec") -> SweepSpec:
     """The spec that a mapping (a parsed TOML file) describes; ``where`` opens the message of a `SpecError`."""
+    mapping = _shares_named_in_full(mapping)
     try:
         return SweepSpec.model_validate(mapping)
     except ValidationError as error:
         raise _error(where, *_explain(error, mapping)) from None
+
+
+def _shares_named_in_full(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """TOML takes ``data_fraction.code = 0.5`` for a table in a table; here it is one key."""
+    if not isinstance(mapping, Mapping):
+        return mapping
+    named = dict(mapping)
+    for table in {"axes", "fixed", "limits"} & named.keys():
+        if isinstance(named[table], Mapping) and isinstance(named[table].get(FRACTION[:-1]), Mapping):
+            entries: dict[Any, Any] = {}
+            for key, value in named[table].items():
+                entries |= {f"{FRACTION}{domain}": v for domain, v in value.items()} if key == FRACTION[:-1] else {key: value}
+            named[table] = entries
+    return named
 
 
 def load_spec(path: str | PathLike[str], overrides: Iterable[str] = ()) -> SweepSpec:
@@ -297,7 +313,7 @@ def _explain(error: ValidationError, data: Any) -> tuple[str, str]:
     key = ""
     for part in (*problem["loc"], *getattr(mistake, "key", ())):
         if isinstance(data, Mapping) and part in data:
-            text = part if isinstance(part, str) and re.fullmatch(r"[\w-]{1,60}", part) else show(part)
+            text = part if isinstance(part, str) and re.fullmatch(r"[\w.-]{1,80}", part) else show(part)
             key, data = f"{key}.{text}" if key else text, data[part]
         elif isinstance(data, (list, tuple)) and isinstance(part, int):
             key, data = f"{key}[{part}]", data[part]

@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import model_validator
 
-from perflaw_jax.design import FLAGS, Design
-from perflaw_jax.space import CONTINUOUS, MAX_CANDIDATES, Axis, Space, Table
+from perflaw_jax.design import FLAGS, Design, is_fraction
+from perflaw_jax.space import MAX_CANDIDATES, Axis, Space, Table, is_continuous
 from perflaw_jax.spec_values import (
     MAX_NUMBER,
     MAX_WHOLE,
@@ -92,7 +92,7 @@ class AxisSpec(SpecTable):
         return Axis(field, tuple(map(float, values)), self.relation, base, self.multiple_of)
 
     def _exact(self, field: str) -> bool:
-        return field not in CONTINUOUS and self.relation != "ratio"
+        return not is_continuous(field) and self.relation != "ratio"
 
     def _value(self, field: str, key: str, value: Any) -> int | float:
         with at(key):
@@ -149,7 +149,8 @@ def build_space(specs: Mapping[str, AxisSpec], fixed: Mapping[str, float], spend
         for position, axis in enumerate(space.axes):
             if axis.base is not None or axis.multiple_of is not None:
                 with at("axes", axis.field):
-                    used = axis.field not in MAY_BE_ZERO or (axis.field == "intermediate_size" and not _moe_only(space))
+                    free = axis.field in MAY_BE_ZERO or is_fraction(axis.field)
+                    used = not free or (axis.field == "intermediate_size" and not _moe_only(space))
                     _check_results(space, position, may_be_zero=not used)
     return space
 
@@ -196,7 +197,7 @@ def _check_results(space: Space, position: int, *, may_be_zero: bool) -> None:
     if axis.base is not None:
         base = spread(space.tables[axis.base], table.dims)
         exact = base * exact if axis.relation == "ratio" else base + exact
-    high = 1 if axis.field in FLAGS else MAX_NUMBER if axis.field in CONTINUOUS else MAX_WHOLE
+    high = 1 if axis.field in FLAGS or is_fraction(axis.field) else MAX_NUMBER if is_continuous(axis.field) else MAX_WHOLE
     lost = (table.values == 0) & ((exact != 0) | (not may_be_zero))
     bad = lost | ~((table.values >= 0) & (table.values <= high))  # NaN is bad too
     if not bad.any():

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PlainValidator, model_validator
 
-from perflaw_jax.design import FLAGS, Design, nearest
-from perflaw_jax.space import CONTINUOUS
+from perflaw_jax.design import FIELDS, FLAGS, FRACTION, QUANTITIES, is_fraction, nearest
+from perflaw_jax.space import is_continuous
 
 MAX_WHOLE = 2**53  # beyond it float64 skips whole numbers
 MAX_NUMBER = 1e300
@@ -27,6 +27,7 @@ MAY_BE_ZERO = frozenset(FLAGS) | {
 }
 
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:e([+-]?[0-9]{1,4}))?\s*([kmbgtpe]?)", re.IGNORECASE)
+_SHARE = re.compile(re.escape(FRACTION) + r"[A-Za-z0-9_-]{1,60}")
 _POWER = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12, "p": 15, "e": 18}
 
 
@@ -144,10 +145,24 @@ def field_value(field: str, value: Any) -> int | float:
         if value not in (0, 1):
             raise Mistake(f"must be true or false (or 1 or 0), not {show(value)}")
         return int(value)
-    result = number(value) if field in CONTINUOUS else whole(value)
+    result = number(value) if is_continuous(field) else whole(value)
+    if is_fraction(field):
+        if not 0 <= result <= 1:
+            raise Mistake(f"must be in [0, 1], not {show(value)}")
+        return result
     if result < 0 or (result == 0 and field not in MAY_BE_ZERO):
         raise Mistake(f"must be {'>= 0' if field in MAY_BE_ZERO else '> 0'}, not {show(value)}")
     return result
+
+
+def field_name(name: Any) -> str:
+    """The name of a Design field that is one number, or ``data_fraction.<domain>``."""
+    return name if isinstance(name, str) and _SHARE.fullmatch(name) else known(name, FIELDS)
+
+
+def quantity_name(name: Any, others: tuple[str, ...] = ()) -> str:
+    """The name of a field or of anything that is counted from a design, or one of ``others``."""
+    return name if isinstance(name, str) and _SHARE.fullmatch(name) else known(name, (*QUANTITIES, *others))
 
 
 def known(name: Any, allowed) -> str:
@@ -164,7 +179,7 @@ Whole = Annotated[Any, PlainValidator(lambda value: positive(value, whole))]
 Value = Annotated[Any, PlainValidator(flag_or_number)]
 Ends = Annotated[tuple[Any, Any], PlainValidator(two_ends)]
 Values = Annotated[tuple[Any, ...], PlainValidator(flags_or_numbers)]
-FieldName = Annotated[str, PlainValidator(lambda name: known(name, Design._fields))]
+FieldName = Annotated[str, PlainValidator(field_name)]
 
 
 class SpecTable(BaseModel):

@@ -23,10 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perflaw_jax.design import FLAGS, Design
+from perflaw_jax.design import FIELDS, FLAGS
 from perflaw_jax.manifest import HEADER_KEY, MANIFEST, Shard, StoreError, read_manifest, sha256, write_atomic, write_json
 
 ROW_GROUP = 2**18
+EXTRA_TYPES = {"extrapolated": pa.bool_()}  # every other column beyond the usual ones is float64
 BUDGET_STEP = 2.0**-17  # of budget_used in rows
 THREADS = 2  # zstd and the encoders release the GIL; each further thread holds one more part in memory
 
@@ -34,30 +35,36 @@ Column = np.ndarray | tuple[np.ndarray, np.ndarray] | float | None
 """One value per row, (index per row, values), one value for all rows, or None for a column of nulls."""
 
 
-def candidate_schema(real: pa.DataType, extra: Iterable[str] = ()) -> pa.Schema:
-    """The columns of top, frontier and rows; ``real`` is the type of the computed ones, ``extra`` names float64 ones."""
+def candidate_schema(real: pa.DataType, columns: Iterable[str] = ()) -> pa.Schema:
+    """The columns of top, frontier and rows; ``real`` is the type of the computed ones.
+
+    Those of ``columns`` that are not usual come last, as float64: shares of data domains, costs, what is known of the error.
+    """
     types = {"training_tokens": pa.float64()} | dict.fromkeys(FLAGS, pa.bool_())
     fields = [pa.field("candidate_id", pa.int64(), nullable=False)]
     # Heads are null where hidden_size / head_dim is not whole. The other fields are required: that spares the null bitmaps.
-    fields += [pa.field(name, types.get(name, pa.int32()), name == "num_attention_heads") for name in Design._fields]
+    fields += [pa.field(name, types.get(name, pa.int32()), name == "num_attention_heads") for name in FIELDS]
     fields += [pa.field(name, pa.int64(), nullable=False) for name in ("total_params", "active_params")]
     fields += [pa.field(name, real, nullable=False) for name in ("training_flops", "score")]
     fields += [pa.field("budget_used", real)]  # null where the spec has no budget of training FLOPs
-    return pa.schema(fields + [pa.field(name, pa.float64(), nullable=False) for name in extra])
+    usual = {field.name for field in fields}
+    extra = [pa.field(name, EXTRA_TYPES.get(name, pa.float64()), nullable=False) for name in columns if name not in usual]
+    return pa.schema(fields + extra)
 
 
-def trials_schema() -> pa.Schema:
+def trials_schema(columns: Iterable[str] = ()) -> pa.Schema:
     """The columns of a search's trials: their number, whether the candidate is feasible, and its usual columns.
 
     What a limit was broken by may be no number: every column but the first three may be null.
     """
-    usual = [field.with_nullable(True) if field.name != "candidate_id" else field for field in candidate_schema(pa.float64())]
-    return pa.schema([pa.field("trial", pa.int64(), False), pa.field("feasible", pa.bool_(), False), *usual])
+    own = [pa.field("trial", pa.int64(), False), pa.field("feasible", pa.bool_(), False)]
+    usual = candidate_schema(pa.float64(), [name for name in columns if name not in ("trial", "feasible")])
+    return pa.schema([*own, *(field.with_nullable(True) if field.name != "candidate_id" else field for field in usual)])
 
 
-def curve_schema() -> pa.Schema:
+def curve_schema(columns: Iterable[str] = ()) -> pa.Schema:
     """The columns of a curve: the budget, the best candidate under it, and what binds there, as text."""
-    usual = candidate_schema(pa.float64())
+    usual = candidate_schema(pa.float64(), [name for name in columns if name not in ("budget", "binds")])
     return pa.schema([pa.field("budget", pa.float64(), False), *usual, pa.field("binds", pa.string(), False)])
 
 
@@ -135,21 +142,19 @@ class ResultDir:
 
     def write_top(self, columns: Mapping[str, Column]) -> Shard:
         """Write the best candidates, best first."""
-        return self._write("top.parquet", columns, candidate_schema(pa.float64()))
+        return self._write("top.parquet", columns, candidate_schema(pa.float64(), columns))
 
     def write_frontier(self, columns: Mapping[str, Column]) -> Shard:
-        """Write the frontier; columns beyond the usual ones are other minimised costs and come last, as float64."""
-        usual = candidate_schema(pa.float64())
-        extra = [name for name in columns if name not in usual.names]
-        return self._write("frontier.parquet", columns, candidate_schema(pa.float64(), extra))
+        """Write the frontier, in the order of the candidate ids."""
+        return self._write("frontier.parquet", columns, candidate_schema(pa.float64(), columns))
 
     def write_trials(self, columns: Mapping[str, Column]) -> Shard:
         """Write the trials of a search, in their order."""
-        return self._write("trials.parquet", columns, trials_schema())
+        return self._write("trials.parquet", columns, trials_schema(columns))
 
     def write_curve(self, columns: Mapping[str, Column]) -> Shard:
         """Write the optimum at each budget, ascending."""
-        return self._write("curve.parquet", columns, curve_schema())
+        return self._write("curve.parquet", columns, curve_schema(columns))
 
     def write_marginals(self, axis: Sequence[str], value: np.ndarray, score: np.ndarray, candidate_id: np.ndarray) -> Shard:
         """Write the best candidate per axis value; where the score is NaN, score and candidate_id become null."""
@@ -157,9 +162,9 @@ class ResultDir:
         columns = {"axis": np.array(axis, object), "value": value, "score": score, "candidate_id": np.array(ids, object)}
         return self._write("marginals.parquet", columns, marginals_schema())
 
-    def rows(self, kind: Literal["feasible", "compact"], size: int) -> "RowWriter":
-        """A writer for the rows of a grid of ``size`` candidates."""
-        schema = candidate_schema(pa.float32()) if kind == "feasible" else compact_schema()
+    def rows(self, kind: Literal["feasible", "compact"], size: int, columns: Iterable[str] = ()) -> "RowWriter":
+        """A writer for the rows of a grid of ``size`` candidates; ``columns`` may name more than the usual ones."""
+        schema = candidate_schema(pa.float32(), columns) if kind == "feasible" else compact_schema()
         return RowWriter(self, schema, len(str(size)))
 
     def write_manifest(self, run: Mapping[str, Any], shards: Iterable[Shard]) -> None:

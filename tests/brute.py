@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from perflaw_jax.accounting import quantity
-from perflaw_jax.design import QUANTITIES, Design
+from perflaw_jax.design import FIELDS, QUANTITIES, Design
 from perflaw_jax.objective import evaluate, make_design
 
 CHUNK = 4096  # one shape for all problems, hence one trace per law
@@ -28,8 +28,8 @@ def _evaluate(fields, law, spend):
 def evaluate_all(space, law):
     """Every candidate in the order of the ids: Evaluation without limits, and every quantity by name, as numpy arrays."""
     fields = space.fields(space.digits(np.arange(space.size)))
-    for name, default in Design._field_defaults.items():
-        fields.setdefault(name, np.full(space.size, float(default)))
+    for name in [name for name in FIELDS if name in Design._field_defaults]:
+        fields.setdefault(name, np.full(space.size, float(Design._field_defaults[name])))
     parts = []
     with jax.enable_x64(True):
         for first in range(0, space.size, CHUNK):

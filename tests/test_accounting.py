@@ -68,7 +68,7 @@ def configs(draw) -> dict[str, int]:
 def exactly(function, design: Design):
     """``function(design)`` in float64 on a design of floats: its leaves as Python floats."""
     with jax.enable_x64(True):
-        return jax.tree.map(float, function(Design(*map(float, design))))
+        return jax.tree.map(float, function(jax.tree.map(float, design)))
 
 
 @given(configs())
@@ -101,7 +101,7 @@ def test_what_follows_from_the_parameters(config):
 @given(configs())
 def test_float32_counts_are_close(config):
     exact = exactly(QUANTITY_OF, Design(**config))
-    close = jax.tree.map(float, QUANTITY_OF(Design(*map(float, Design(**config)))))
+    close = jax.tree.map(float, QUANTITY_OF(jax.tree.map(float, Design(**config))))
     for name in (*COUNTS, *RATIOS):
         assert close[name] == pytest.approx(exact[name], rel=1e-6), name
 
@@ -175,7 +175,7 @@ def test_ffn_width_that_a_token_passes():
 @given(configs(), st.floats(1e18, 1e28))
 def test_affordable_tokens_are_the_most_that_the_budget_buys(config, budget):
     with jax.enable_x64(True):
-        tokens = float(jax.jit(accounting.affordable_tokens)(Design(*map(float, Design(**config))), budget))
+        tokens = float(jax.jit(accounting.affordable_tokens)(jax.tree.map(float, Design(**config)), budget))
     per_token = 6 * reference.active_params(config)
     assert tokens == int(tokens)
     assert per_token * tokens <= budget * (1 + 1e-15) and per_token * (tokens + 1) >= budget * (1 - 1e-15)

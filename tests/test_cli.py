@@ -19,7 +19,7 @@ import reference
 
 from perflaw_jax import answers, display, progress, runner
 from perflaw_jax.cli import main
-from perflaw_jax.design import Design
+from perflaw_jax.design import FIELDS, Design
 
 ROOT = Path(__file__).resolve().parent.parent
 DENSE = """
@@ -133,7 +133,11 @@ def test_a_mistake_on_the_command_line(arguments, word, tmp_path):
 def expected(tokens: float, gamma: float = 1.0, **fields: float) -> float:
     """The law's score by the oracle."""
     heads = fields["hidden_size"] // 128
-    config = {name: int(value) for name, value in {**Design._field_defaults, "num_attention_heads": heads, **fields}.items()}
+    config = {
+        name: int(value)
+        for name, value in {**Design._field_defaults, "num_attention_heads": heads, **fields}.items()
+        if name in FIELDS
+    }
     return reference.clamp(reference.raw(config, tokens / 1e12, gamma))
 
 
@@ -209,7 +213,7 @@ def test_laws(tmp_path):
     assert "overrates models before 2024" in entries["performance-dense"]["valid"]
     assert "reconstruction" in entries["performance-moe"]["note"]
     for name, entry in entries.items():
-        block = text.out[text.out.index(f"{name}: MMLU") :].split("\n\n")[0]
+        block = text.out[text.out.index(f"{name}: {entry['metric']}") :].split("\n\n")[0]
         assert all(entry[key] in block for key in ("metric", "unit", "source", "valid", "note"))
 
 

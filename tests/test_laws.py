@@ -10,8 +10,9 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perflaw_jax.design import Design
-from perflaw_jax.laws import LAWS, FunctionLaw, LawEntry, Negated, PerformanceDense, PerformanceMoE, find_law
+from perflaw_jax.catalogue import find_law
+from perflaw_jax.design import FIELDS, Design
+from perflaw_jax.laws import LAWS, FunctionLaw, LawEntry, Negated, PerformanceDense, PerformanceMoE
 
 # Printed by the authors' program (plan.png: gamma 1, the default page, "Balance"): N, h, d, size, T, MMLU, utilisation.
 PRINTED = [
@@ -74,7 +75,7 @@ def of(entry: LawEntry):
 
 
 def floats(config) -> Design:
-    return Design(**{name: float(value) for name, value in config.items()})
+    return Design(**{name: float(value) for name, value in config.items() if name in FIELDS})
 
 
 def raw(law, config) -> float:
@@ -180,7 +181,7 @@ def test_jit_equals_eager(entry, data):
 @given(data=st.data())
 def test_vmap_equals_loop(entry, data):
     many = data.draw(st.lists(of(entry), min_size=5, max_size=5))
-    batch = Design(*(np.array(column, float) for column in zip(*(floats(config) for config in many), strict=True)))
+    batch = jax.tree.map(lambda *column: np.array(column, float), *(floats(config) for config in many))
     with jax.enable_x64(True):
         found = np.asarray(VMAPPED(entry.law, batch))
     np.testing.assert_allclose(found, [raw(entry.law, config) for config in many], rtol=1e-12, atol=1e-10)

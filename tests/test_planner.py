@@ -6,7 +6,7 @@ import pytest
 import reference
 from conftest import ROOT
 
-from perflaw_jax.laws import find_law
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.objective import as_limits, evaluate, make_design
 from perflaw_jax.spec import load_spec
 from perflaw_jax.sweep import Problem, sweep

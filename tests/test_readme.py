@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perflaw_jax import cli
-from perflaw_jax.design import QUANTITIES, Design
+from perflaw_jax.design import FIELDS, QUANTITIES
 from perflaw_jax.laws import LAWS
 from perflaw_jax.spec import load_spec
 
@@ -43,7 +43,7 @@ def test_commands_run(line, monkeypatch, capsys):
 
 def test_every_command_law_field_and_count_is_mentioned():
     names = [command.callback.__name__ for command in cli.app.registered_commands]
-    assert not [name for name in (*(f"perflaw {n}" for n in names), *LAWS, *Design._fields, *QUANTITIES) if name not in README]
+    assert not [name for name in (*(f"perflaw {n}" for n in names), *LAWS, *FIELDS, *QUANTITIES) if name not in README]
 
 
 def test_named_files_exist():

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from brute import Brute
 
-from perflaw_jax.design import FLAGS, Design
-from perflaw_jax.laws import find_law
+from perflaw_jax.catalogue import find_law
+from perflaw_jax.design import FIELDS, FLAGS
 from perflaw_jax.manifest import HEADER_KEY, verify
 from perflaw_jax.runner import header, make_problem, run_sweep
 from perflaw_jax.spec import parse_spec
@@ -76,7 +76,7 @@ class Result(NamedTuple):
         """The usual columns of candidates, by brute force."""
         q, e = self.brute.quantities, self.brute.evaluation
         budget = self.manifest["spec"]["limits"]["training_flops"]["max"]
-        columns = {"candidate_id": ids} | {name: q[name][ids] for name in Design._fields}
+        columns = {"candidate_id": ids} | {name: q[name][ids] for name in FIELDS}
         columns |= {name: q[name][ids] for name in ("total_params", "active_params")}
         columns |= {"training_flops": q["training_flops"][ids].astype(real), "score": e.score[ids].astype(real)}
         return columns | {"budget_used": (q["training_flops"][ids] / budget).astype(real)}
@@ -119,7 +119,7 @@ def check_columns(table: pa.Table, expected: dict[str, np.ndarray], *, score_rto
 def types(real: str, **extra: str) -> dict[str, str]:
     """The documented columns and types of candidates."""
     special = {"training_tokens": "double"} | dict.fromkeys(FLAGS, "bool")
-    fields = {name: special.get(name, "int32") for name in Design._fields}
+    fields = {name: special.get(name, "int32") for name in FIELDS}
     counts = {"total_params": "int64", "active_params": "int64"}
     return {"candidate_id": "int64"} | fields | counts | dict.fromkeys(("training_flops", "score", "budget_used"), real) | extra
 
@@ -138,8 +138,9 @@ def test_files_columns_and_types(dense):
     digits = len(str(dense.space.size))
     assert names - kept == (set() if kind == "none" else {f"rows/part-{0:0{digits}}-{dense.space.size}.parquet"})
     schemas = {name: {f.name: str(f.type) for f in pq.read_schema(dense.path / name)} for name in names - {"manifest.json"}}
-    assert schemas.pop("top.parquet") == types("double")
-    assert schemas.pop("frontier.parquet") == types("double", kv_cache_bytes="double")
+    trust = {"extrapolation": "double", "extrapolated": "bool"}
+    assert schemas.pop("top.parquet") == types("double", **trust)
+    assert schemas.pop("frontier.parquet") == types("double", **trust, kv_cache_bytes="double")
     marginals = {"axis": "string", "value": "double", "score": "double", "candidate_id": "int64"}
     assert schemas.pop("marginals.parquet") == marginals
     compact = {"candidate_id": "int64", "score": "float"}
@@ -265,6 +266,6 @@ def test_coefficients_of_any_pytree_are_recorded(monkeypatch):
         def clamp(self, raw):
             return raw
 
-    monkeypatch.setattr("perflaw_jax.laws._load", lambda *_: Mine())
+    monkeypatch.setattr("perflaw_jax.catalogue._load", lambda *_: Mine())
     entry = find_law("my:law")
     assert json.loads(header(spec_of(DENSE), entry))["law"]["coefficients"] == {"weights": [1.0, 2.0]}

@@ -9,7 +9,7 @@ from brute import Brute
 from test_cli import DENSE, complaint, files, perflaw
 
 from perflaw_jax import runner
-from perflaw_jax.laws import find_law
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.manifest import read_manifest
 from perflaw_jax.spec import load_spec
 

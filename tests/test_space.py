@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import spaces
 
-from perflaw_jax.design import Design
+from perflaw_jax.design import FIELDS, Design
 from perflaw_jax.laws import PerformanceDense
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
@@ -19,7 +19,7 @@ from perflaw_jax.sweep import Engine, Kept, Problem, screen, settle
 @st.composite
 def huge(draw):
     """A grid of up to 2^62 candidates and some of its ids."""
-    fields = draw(st.lists(st.sampled_from(Design._fields), min_size=1, max_size=12, unique=True))
+    fields = draw(st.lists(st.sampled_from(FIELDS), min_size=1, max_size=12, unique=True))
     room, axes = 2**62, []
     for field in fields:
         length = draw(st.integers(1, min(room, 5000)))

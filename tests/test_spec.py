@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perflaw_jax.design import QUANTITIES, Design
+from perflaw_jax.design import FIELDS, QUANTITIES
 from perflaw_jax.spec import SpecError, SweepSpec, _override, load_spec, parse_spec
 from perflaw_jax.spec_axes import MAX_VALUES, AxisSpec
 from perflaw_jax.spec_values import field_value, number
@@ -594,7 +594,7 @@ leaves = (
 )  # fmt: skip
 keys = st.text(max_size=4) | st.sampled_from(
     [
-        *Design._fields,
+        *FIELDS,
         *QUANTITIES,
         *SweepSpec.model_fields,
         *AxisSpec.model_fields,
@@ -609,13 +609,13 @@ keys = st.text(max_size=4) | st.sampled_from(
 )
 junk = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12)
 paths = st.sampled_from(
-    [("axes", field) for field in Design._fields]
+    [("axes", field) for field in FIELDS]
     + [
         ("axes", field, key)
         for field in ("hidden_size", "intermediate_size", "training_tokens")
         for key in AxisSpec.model_fields
     ]
-    + [("fixed", field) for field in Design._fields]
+    + [("fixed", field) for field in FIELDS]
     + [("limits", name) for name in QUANTITIES]
     + [("limits", "training_flops", key) for key in (*CLUSTER, "max")]
     + [("output", key) for key in ("top", "frontier", "rows")]

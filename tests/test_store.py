@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from perflaw_jax import store
-from perflaw_jax.design import FLAGS, Design
+from perflaw_jax.design import FIELDS, FLAGS, Design
 from perflaw_jax.manifest import StoreError, git_state, read_manifest, sha256, verify, write_atomic, write_json
 from perflaw_jax.store import ResultDir
 
 HEADER = json.dumps({"name": "small", "spec_sha256": "ab" * 32, "law": {"name": "performance-dense"}})
 OTHER = json.dumps({"name": "big", "spec_sha256": "cd" * 32})
 COMPUTED = ["training_flops", "score", "budget_used"]
-COLUMNS = ["candidate_id", *Design._fields, "total_params", "active_params", *COMPUTED]
+COLUMNS = ["candidate_id", *FIELDS, "total_params", "active_params", *COMPUTED]
 
 
 def make_columns(ids, seed: int = 0) -> dict:
@@ -35,7 +35,7 @@ def make_columns(ids, seed: int = 0) -> dict:
     ids = np.asarray(ids, np.int64)
     n = len(ids)
     rng = np.random.default_rng(seed)
-    columns: dict = {"candidate_id": ids} | dict(Design._field_defaults)
+    columns: dict = {"candidate_id": ids} | {k: v for k, v in Design._field_defaults.items() if k in FIELDS}
     columns["num_hidden_layers"] = (ids // 8 % 4).astype(np.uint8), np.array([16.0, 32.0, 64.0, 80.0])
     columns["hidden_size"] = (ids // 4 % 2).astype(np.int32), np.array([4096.0, 4160.0])
     columns["intermediate_size"] = rng.integers(1, 2**17, n) * 256.0
@@ -229,7 +229,7 @@ def test_any_columns_read_back(directory, data, n):
         codes = hnp.arrays(np.uint8, n, elements=st.integers(0, 2))
         return st.one_of(elements, array, st.tuples(codes, hnp.arrays(np.float64, 3, elements=elements)))
 
-    columns = {name: data.draw(one_of_the_forms(name)) for name in Design._fields}
+    columns = {name: data.draw(one_of_the_forms(name)) for name in FIELDS}
     for name in ("candidate_id", "total_params", "active_params"):
         columns[name] = data.draw(hnp.arrays(np.int64, n, elements=st.integers(0, 2**53)))
     columns |= {name: data.draw(reals) for name in (*COMPUTED, "training_tokens")}
@@ -237,10 +237,16 @@ def test_any_columns_read_back(directory, data, n):
     assert_reads_back(directory.path / "top.parquet", expected(columns)[COLUMNS])
 
 
+def test_a_column_that_is_missing_is_named(directory):
+    columns = make_columns(range(4))
+    del columns["hidden_size"]
+    with pytest.raises(ValueError, match="hidden_size"):
+        directory.write_top(columns)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hiden_size": 1}, "hiden_size"),
         ({"score": np.zeros(3)}, "one length"),
         ({"vocab_size": 150_000.5}, "truncated"),
         ({"vocab_size": 2**31}, "not in range"),

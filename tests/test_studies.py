@@ -15,9 +15,9 @@ import pytest
 from brute import Brute
 from postgres import server
 
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine
-from perflaw_jax.laws import find_law
 from perflaw_jax.manifest import StoreError, verify
 from perflaw_jax.optuna_runner import Plan, run_optuna
 from perflaw_jax.proposals import Choices

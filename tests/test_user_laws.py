@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.design import Design
-from perflaw_jax.laws import LAWS, LawEntry, OpaqueLaw, find_law
+from perflaw_jax.laws import LAWS, LawEntry, OpaqueLaw
 
 MODULE = """
 from typing import NamedTuple

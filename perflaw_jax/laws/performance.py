@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from perflaw_jax.accounting import active_params, ffn_width, total_params
+from perflaw_jax.accounting import quantity
 from perflaw_jax.design import Design, Scalar
 
 TRILLION, BILLION = 1e12, 1e9
@@ -37,11 +37,15 @@ class PerformanceDense(NamedTuple):
     bias: Scalar = 9.195410648934768  # b
     gamma: Scalar = 1.0  # g
 
+    inputs = ("num_hidden_layers", "hidden_size", "intermediate_size", "training_tokens", "total_params")
+
+    def of(self, n: Scalar, h: Scalar, d: Scalar, tokens: Scalar, size: Scalar) -> Scalar:
+        """The raw score from the law's inputs."""
+        return _log_space(self, n, h, d, jnp.minimum(jnp.log(tokens / TRILLION), jnp.log(size / BILLION)))
+
     def raw(self, design: Design) -> Scalar:
         """The score before its clamp to [25, 100]."""
-        n, h, d = design.num_hidden_layers, design.hidden_size, design.intermediate_size
-        log_tokens = jnp.minimum(jnp.log(design.training_tokens / TRILLION), jnp.log(total_params(design) / BILLION))
-        return _log_space(self, n, h, d, log_tokens)
+        return self.of(*(quantity(name, design) for name in self.inputs))
 
     def clamp(self, raw: Scalar) -> Scalar:
         """Chance level below 25; above 90 bent towards 100 with slope 1 at 90."""
@@ -77,13 +81,18 @@ class PerformanceMoE(NamedTuple):
     gamma: Scalar = 1.0  # g of the dense law's instability discount
     expansion_exponent: Scalar = 0.5  # p
 
+    inputs = ("num_hidden_layers", "hidden_size", "ffn_width", "training_tokens", "total_params", "active_params")
+
+    def of(self, n: Scalar, h: Scalar, d: Scalar, tokens: Scalar, size: Scalar, active: Scalar) -> Scalar:
+        """The raw score from the law's inputs."""
+        log_size = jnp.log(size / BILLION)
+        expansion = log_size - jnp.log(active / BILLION)
+        log_tokens = jnp.minimum(jnp.log(tokens / TRILLION), log_size)
+        return _log_space(self, n, h, d, log_tokens) + self.tokens * self.expansion_exponent * expansion
+
     def raw(self, design: Design) -> Scalar:
         """The score before its clamp to [25, 100]."""
-        n, h, d = design.num_hidden_layers, design.hidden_size, ffn_width(design)
-        log_size = jnp.log(total_params(design) / BILLION)
-        expansion = log_size - jnp.log(active_params(design) / BILLION)
-        log_tokens = jnp.minimum(jnp.log(design.training_tokens / TRILLION), log_size)
-        return _log_space(self, n, h, d, log_tokens) + self.tokens * self.expansion_exponent * expansion
+        return self.of(*(quantity(name, design) for name in self.inputs))
 
     def clamp(self, raw: Scalar) -> Scalar:
         """Chance level below 25; above 90 bent towards 100 with slope 1 at 90."""
