@@ -83,7 +83,7 @@ def validated(board: Scoreboard, as_json: bool) -> None:
     from perflaw_jax.scoreboard import CHANCE, measures
 
     measured = [(result, measures(result, board.models)) for result in board.results]
-    guessed = int((board.models["mmlu"] <= CHANCE).sum())
+    guessed = sum(mmlu <= CHANCE for mmlu in board.models["mmlu"])
     if as_json:
         left_out = {"post_trained": board.post_trained, "unknown": board.unknown}
         about = {"models_scored": len(board.models), "at_chance": guessed, "left_out": left_out, "notes": board.notes}
@@ -107,14 +107,12 @@ def validated(board: Scoreboard, as_json: bool) -> None:
     )
     print(f"{guessed} models at chance ({CHANCE:g} or less) count like the others; the column 'no guess' is without them.")
     print(
-        "As published, a law may have been fitted on these very models; mmlu-calibrated and compute-sigmoid were on data/models.csv."
+        "As published, mmlu-calibrated and compute-sigmoid were fitted on data/models.csv: look at the other protocols there."
     )
-    for models, why in (
-        (board.post_trained, "scores of post-trained models"),
-        (board.unknown, "MMLU or training tokens unknown"),
-    ):
-        if models:
-            print(f"left out, {why}: {len(models)} ({', '.join(models)})")
+    left_out = {"post-trained": board.post_trained, "MMLU or training tokens unknown": board.unknown}
+    for why, names in left_out.items():
+        if names:
+            print(f"left out, {why}: {len(names)} ({', '.join(names)})")
     for note in board.notes:
         print(f"NOTE: {note}")
 

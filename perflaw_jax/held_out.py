@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations_with_replacement
+from itertools import combinations
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from perflaw_jax.laws.entry import coefficients, with_coefficients
 from perflaw_jax.objective import make_design
 
 SOFTNESS = 2.0  # points: errors count in square up to about here, and in proportion beyond
-TAIL = 0.05  # share of models on either side of an interval
+LOW, HIGH = 0.05, 0.95  # shares of models below the ends of an interval
 STEPS = 400
 
 
@@ -66,7 +66,7 @@ def own_intervals(law: Any, rows: Rows) -> Intervals:
 
     def ends(fields: Any, year: Any) -> Any:
         design, now = make_design(fields), dated(law, year)
-        return now.quantile(design, TAIL), now.quantile(design, 1 - TAIL)
+        return now.quantile(design, LOW), now.quantile(design, HIGH)
 
     with jax.enable_x64(True):
         return Intervals(*map(np.asarray, jax.jit(jax.vmap(ends))(rows.fields, rows.years)))
@@ -110,15 +110,14 @@ class Refit:
         """The free coefficients, fitted to the models ``among`` (bool [n]) by soft L1; the others have no say."""
 
         def errors(values: np.ndarray) -> np.ndarray:
-            return np.where(among, self._scores(values) - self.rows.reported, 0.0)
+            return np.where(among, np.asarray(self._scores(values)) - self.rows.reported, 0.0)
 
         def slopes(values: np.ndarray) -> np.ndarray:
-            return np.where(among[:, None], self._slopes(values), 0.0)
+            return np.where(among[:, None], np.asarray(self._slopes(values)), 0.0)
 
+        method: dict[str, Any] = {"jac": slopes, "loss": "soft_l1", "f_scale": SOFTNESS, "x_scale": "jac", "max_nfev": STEPS}
         with jax.enable_x64(True):
-            found = least_squares(
-                errors, self.start, jac=slopes, loss="soft_l1", f_scale=SOFTNESS, x_scale="jac", max_nfev=STEPS
-            )
+            found = least_squares(errors, self.start, **method)
         self.stuck += found.status == 0
         return found.x
 
@@ -138,30 +137,35 @@ def left_out_intervals(refit: Refit, groups: np.ndarray, predicted: np.ndarray) 
     How far they reach is what the law misses other groups by, each predicted without itself and without this model's. One fit
     leaves out two groups, and serves both.
     """
-    everything = np.ones(len(groups), bool)
     names, number = np.unique(groups, return_inverse=True)
-    inner = np.empty((len(names), len(groups)))  # [group that is not to be known, model]
-    for one, other in combinations_with_replacement(range(len(names)), 2):
-        if one != other:
-            said = refit.scores(refit.fit(everything & (number != one) & (number != other)))
-            inner[one, number == other], inner[other, number == one] = said[number == other], said[number == one]
-    lower, upper = np.empty(len(groups)), np.empty(len(groups))
-    for group in range(len(names)):
-        own = number == group
-        law = reaching(refit.law, inner[group, ~own], refit.rows.reported[~own])
-        lower[own], upper[own] = law.interval(predicted[own])
-    return Intervals(lower, upper)
+    inner = np.full((len(names), len(groups)), np.nan)  # [group that nothing is known of, model]
+    for one, other in combinations(range(len(names)), 2):
+        said = refit.scores(refit.fit((number != one) & (number != other)))
+        inner[one, number == other], inner[other, number == one] = said[number == other], said[number == one]
+    below, above = np.array([reach(refit.law, said, refit.rows.reported) for said in inner]).T
+    return intervals(refit.law, predicted, below[number], above[number])
 
 
-def reaching(law: Any, predicted: np.ndarray, reported: np.ndarray) -> Any:
-    """The law with intervals that reach as far as it missed held-out models by: the conformal quantile of each side's errors.
+def reach(law: Any, predicted: np.ndarray, reported: np.ndarray) -> tuple[float, float]:
+    """How far 90 % intervals reach below and above, in units of ``law.spread``: the conformal quantile of held-out errors.
+
+    Args:
+        law: with ``spread``.
+        predicted: scores of models that it was not fitted on, [n]; a NaN does not count.
+        reported: what they should have been, [n].
 
     >>> from perflaw_jax.laws import MmluCalibrated
-    >>> law = reaching(MmluCalibrated(), np.full(99, 25.0), 25.0 + np.arange(-49, 50))
-    >>> law.below, law.above
-    (22.5, 22.5)
+    >>> reach(MmluCalibrated(), np.full(99, 25.0), 25.0 + np.arange(-49, 50))
+    (22.0, 22.0)
     """
     with jax.enable_x64(True):
-        errors = np.sort((reported - predicted) / np.asarray(law.spread(predicted)))
-    place = min(ceil((len(errors) + 1) * (1 - TAIL)), len(errors))
-    return law._replace(below=-float(errors[-place]), above=float(errors[place - 1]))
+        errors = (reported - predicted) / np.asarray(law.spread(predicted))
+    errors = np.sort(errors[np.isfinite(errors)])
+    place = min(ceil((len(errors) + 1) * HIGH), len(errors))
+    return -float(errors[-place]), float(errors[place - 1])
+
+
+def intervals(law: Any, predicted: np.ndarray, below: Any, above: Any) -> Intervals:
+    """The 90 % intervals around some predictions by a law that reaches so far, [n] or the same for all."""
+    with jax.enable_x64(True):
+        return Intervals(*map(np.asarray, jax.jit(law._replace(below=below, above=above).interval)(predicted)))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from perflaw_jax import datasets
-from perflaw_jax.held_out import Intervals, Refit, Rows, left_out, left_out_intervals, own_intervals, reaching, scores
+from perflaw_jax.held_out import Intervals, Refit, Rows, intervals, left_out, left_out_intervals, own_intervals, reach, scores
 from perflaw_jax.laws import LAWS, ComputeSigmoid, LawEntry, MmluCalibrated, PerformanceDense, PerformanceMoE
 from perflaw_jax.objective import make_design
 
@@ -80,7 +80,7 @@ def scoreboard(table: DataFrame, chosen: LawEntry | None = None, before: str = "
     year_of(before, "--before")
     known, post_trained = datasets.scored_rows(table), np.asarray(table["score_is_post_trained"], bool)
     names = np.asarray(table["name"], object)
-    models = table[known & ~post_trained].reset_index(drop=True)
+    models = table.loc[known & ~post_trained].reset_index(drop=True)
     rows = _rows(models)
     groups, notes = _organisations(models)
     results = []
@@ -88,7 +88,7 @@ def scoreboard(table: DataFrame, chosen: LawEntry | None = None, before: str = "
         held, skipped = _held(contender, rows, groups, before)
         results, notes = results + held, notes + skipped
     kept = [name for name in ("name", "organization", "released", "kind", "mmlu") if name in models]
-    return Scoreboard(models[kept], results, names[known & post_trained].tolist(), names[~known].tolist(), notes)
+    return Scoreboard(models.loc[:, kept], results, names[known & post_trained].tolist(), names[~known].tolist(), notes)
 
 
 def year_of(released: str, where: str) -> float:
@@ -112,7 +112,8 @@ def measures(result: Result, models: DataFrame) -> dict[str, float | None]:
     """
     truth, moe = np.asarray(models["mmlu"], float)[result.rows], np.asarray(models["kind"] == "moe")[result.rows]
     errors = result.predicted - truth
-    ranked = len(errors) > 2 and np.ptp(result.predicted) > 0 and np.ptp(truth) > 0
+    ranks = rankdata([result.predicted, truth], axis=1)
+    ranked = len(errors) > 2 and np.ptp(ranks, axis=1).all()
     lower, upper = result.intervals or (np.array([]), np.array([]))
     covered = (lower <= truth) & (truth <= upper) if result.intervals else lower
     return {
@@ -122,7 +123,7 @@ def measures(result: Result, models: DataFrame) -> dict[str, float | None]:
         "mean_absolute_error_dense": _mean(np.abs(errors[~moe])),
         "mean_absolute_error_moe": _mean(np.abs(errors[moe])),
         "bias": _mean(errors),
-        "rank_correlation": float(spearmanr(result.predicted, truth).statistic) if ranked else None,
+        "rank_correlation": float(np.corrcoef(ranks)[0, 1]) if ranked else None,
         "coverage": _mean(covered),
         "width": _mean(upper - lower),
     }
@@ -142,7 +143,7 @@ def _rows(models: DataFrame) -> Rows:
         ("tokens_t", tokens, ~((tokens > 0) & np.isfinite(tokens)), "must be > 0"),
     ):
         if wrong.any():
-            raise ValueError(f"{name}: {what}, not {values[wrong][0]:g} (row {models['name'][wrong].iloc[0]})")
+            raise ValueError(f"{name}: {what}, not {values[wrong][0]:g} (row {models['name'].iloc[int(wrong.argmax())]})")
     years = [year_of(d, f"released (row {n})") for n, d in zip(models["name"], models["released"], strict=True)]
     return Rows(datasets.model_fields(models), np.array(years), reported)
 
@@ -154,30 +155,32 @@ def _organisations(models: DataFrame) -> tuple[np.ndarray | None, list[str]]:
         return None, [f"{skipped} the table has no column organization"]
     blank = np.asarray(models["organization"].isna())
     if blank.any():
-        return None, [f"{skipped} organization is blank (row {models['name'][blank].iloc[0]})"]
+        return None, [f"{skipped} organization is blank (row {models['name'].iloc[int(blank.argmax())]})"]
     return np.asarray(models["organization"], str), []
 
 
 def _contenders(rows: Rows, moe: np.ndarray, chosen: LawEntry | None) -> list[Contender]:
     """The laws, each with all models or, where it knows no experts, the dense ones."""
-    laws = [entry for entry in LAWS.values() if entry.metric == "MMLU"]
+    laws = {entry.name: entry for entry in LAWS.values() if entry.metric == "MMLU"}
     if chosen is not None:
-        laws = [chosen, *(LAWS[name] for name in BASELINES if name != chosen.name)]
         _refuse_other_metrics(chosen, rows)
+        others = {name: laws[name] for name in BASELINES if laws[name] is not chosen}
+        laws = {f"{chosen.name} (yours)" if chosen.name in others else chosen.name: chosen} | others
     shown = []
-    for entry in laws:
+    for name, entry in laws.items():
         free = FREE.get(type(getattr(entry.law, "point", entry.law)), ())
-        shown.append(Contender(entry.name, entry.law, np.ones(len(moe), bool) if entry.experts else ~moe, free))
+        shown.append(Contender(name, entry.law, np.ones(len(moe), bool) if entry.experts else ~moe, free))
     return [contender for contender in shown if contender.rows.any()]
 
 
 def _refuse_other_metrics(entry: LawEntry, rows: Rows) -> None:
     if entry.metric not in ("MMLU", UNNAMED) or not entry.higher_is_better:
         allowed = ", ".join(name for name, law in LAWS.items() if law.metric == "MMLU")
-        raise ValueError(f"law: {entry.name} predicts {entry.metric}, not MMLU; those that do: {allowed}, or your own")
+        what = entry.metric if entry.higher_is_better else f"{entry.metric}, of which less is better"
+        raise ValueError(f"law: {entry.name} predicts {what}, not MMLU; laws that do: {allowed}, or your own")
     design = make_design({name: values[0] for name, values in rows.fields.items()})
     with jax.enable_x64(True):
-        entry.check(entry.law.raw, design, experts=False)
+        entry.check(lambda design: entry.law.clamp(entry.law.raw(design)), design, experts=False)
 
 
 def _held(contender: Contender, rows: Rows, groups: np.ndarray | None, before: str) -> tuple[list[Result], list[str]]:
@@ -191,7 +194,7 @@ def _held(contender: Contender, rows: Rows, groups: np.ndarray | None, before: s
         return [], notes
     rows, said, groups = rows.where(places), said[places], None if groups is None else groups[places]
     own = own_intervals(law, rows) if hasattr(law, "quantile") else None
-    late = rows.years >= year_of(before, "--before") - 1e-9
+    late = rows.years >= year_of(before, "--before")
     results = [Result(name, PUBLISHED, places, said, own)]
     if late.any() and not late.all():
         results.append(Result(name, f"{PUBLISHED}, from {before}", places, said, own).where(late))
@@ -201,11 +204,11 @@ def _held(contender: Contender, rows: Rows, groups: np.ndarray | None, before: s
         trials = trials if groups is None else {LEFT_OUT: lambda: _by_organisation(refit, groups)} | trials
         for protocol, trial in trials.items():
             try:
-                predicted, intervals = trial()
+                predicted, ends = trial()
             except _TooFew as reason:
                 notes.append(f"{name}, {protocol}: {reason}")
             else:
-                results.append(Result(name, protocol, places, predicted, intervals).where(np.isfinite(predicted)))
+                results.append(Result(name, protocol, places, predicted, ends).where(np.isfinite(predicted)))
         if refit.stuck:
             notes.append(f"{name}: {refit.stuck} refits did not converge")
     return results, notes
@@ -216,32 +219,29 @@ class _TooFew(Exception):
 
 
 def _by_organisation(refit: Refit, groups: np.ndarray) -> tuple[np.ndarray, Intervals | None]:
-    _enough_organisations(refit, groups)
+    left, least = _left(groups, 1), len(refit.free) + 2
+    if left < least or len(np.unique(groups)) < LEAST_ORGANISATIONS:
+        told = f"{left} models of {len(np.unique(groups)) - 1} organisations without the largest"
+        raise _TooFew(f"{told}; needs {least} of {LEAST_ORGANISATIONS - 1}")
     predicted = left_out(refit, groups, np.ones(len(groups), bool))
-    return predicted, left_out_intervals(refit, groups, predicted) if hasattr(refit.law, "interval") else None
+    if not hasattr(refit.law, "interval") or _left(groups, 2) < least:
+        return predicted, None
+    return predicted, left_out_intervals(refit, groups, predicted)
 
 
 def _by_date(refit: Refit, groups: np.ndarray | None, late: np.ndarray) -> tuple[np.ndarray, Intervals | None]:
     """What the law fitted to earlier models says of the later ones; NaN for the earlier."""
-    least = len(refit.free) + 2
-    if (early := int((~late).sum())) < least or not late.any():
+    early, least = int((~late).sum()), len(refit.free) + 2
+    if early < least or not late.any():
         raise _TooFew(f"{early} models before and {late.sum()} after; needs {least} before and one after")
     values = refit.fit(~late)
     predicted = np.where(late, refit.scores(values), np.nan)
-    if groups is None or not hasattr(refit.law, "interval"):
+    if groups is None or not hasattr(refit.law, "interval") or _left(groups[~late], 1) < least:
         return predicted, None
-    _enough_organisations(refit, groups[~late])
-    law = reaching(refit.fitted(values), left_out(refit, groups, ~late)[~late], refit.rows.reported[~late])
-    with jax.enable_x64(True):
-        return predicted, Intervals(*map(np.asarray, law.interval(predicted)))
+    below, above = reach(refit.law, left_out(refit, groups, ~late), refit.rows.reported)
+    return predicted, intervals(refit.law, predicted, below, above)
 
 
-def _enough_organisations(refit: Refit, groups: np.ndarray) -> None:
-    """Leaving out two organisations, as intervals ask for, must leave models enough to fit to."""
-    sizes = np.sort(np.unique(groups, return_counts=True)[1])
-    left, least = int(sizes[:-2].sum()), len(refit.free) + 2
-    if len(sizes) < LEAST_ORGANISATIONS or left < least:
-        raise _TooFew(
-            f"{len(groups)} models of {len(sizes)} organisations; needs {LEAST_ORGANISATIONS} organisations, and {least} "
-            f"models without the two largest, not {left}"
-        )
+def _left(groups: np.ndarray, number: int) -> int:
+    """Models that are left when some organisations are not there, at worst."""
+    return int(np.sort(np.unique(groups, return_counts=True)[1])[:-number].sum())

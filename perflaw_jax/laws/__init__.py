@@ -151,8 +151,8 @@ def _calibrated() -> Iterable[LawEntry]:
         name="mmlu-calibrated",
         law=MmluCalibrated(),
         source=source,
-        valid="base models of 2020 to 2024, 0.07B to 540B active parameters, 0.002 to 18 trillion tokens (mean absolute error 4.5 "
-        "on organisations not fitted on, see perflaw validate); release_year stands for the average recipe of its time",
+        valid="base models of 2020 to 2024, 0.07B to 540B active parameters, 0.002 to 18 trillion tokens (mean absolute error "
+        "4.5 on organisations not fitted on, see perflaw validate); release_year stands for the average recipe of its time",
         note="hidden size / layers is a correlation, flat outside 40 to 200; weak evidence with experts",
         least={"release_year": 2000.0},
         support=Support.of_ranges({**seen, "aspect_ratio": (19.2, 384.0), "training_tokens": (2.2e9, 1.8e13)}),
