@@ -26,6 +26,10 @@ def predicted(result: Mapping[str, Any], as_json: bool) -> None:
         return machine(result)
     counts = result["counts"]
     print(f"{result['metric']} {result['score']:.2f} by {result['law']}" + (f" ({result['note']})" if result["note"] else ""))
+    if (judged := result["confidence"]).get("score_p05") is not None:
+        print(
+            f"nine of ten between {judged['score_p05']:.1f} and {judged['score_p95']:.1f}, by what the law knows of its errors"
+        )
     if result["limited_by"]:
         print(f"limited by {result['limited_by']}")
     parts = ", ".join(f"{name} {display.short(n)}" for name, n in result["parameters"].items() if n)
