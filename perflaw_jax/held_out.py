@@ -156,12 +156,12 @@ def reach(law: Any, predicted: np.ndarray, reported: np.ndarray) -> tuple[float,
 
     >>> from perflaw_jax.laws import MmluCalibrated
     >>> reach(MmluCalibrated(), np.full(99, 25.0), 25.0 + np.arange(-49, 50))
-    (22.0, 22.0)
+    (22.5, 22.5)
     """
     with jax.enable_x64(True):
         errors = (reported - predicted) / np.asarray(law.spread(predicted))
     errors = np.sort(errors[np.isfinite(errors)])
-    place = min(ceil((len(errors) + 1) * HIGH), len(errors))
+    place = min(ceil((len(errors) + 1) * HIGH - 1e-9), len(errors))
     return -float(errors[-place]), float(errors[place - 1])
 
 
