@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 from perflaw_jax import display
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from perflaw_jax.curve_runner import CurveOutcome
+    from perflaw_jax.fit_runner import Stage
+    from perflaw_jax.fitted import FittedLaw
     from perflaw_jax.laws import LawEntry
     from perflaw_jax.runner import Outcome
     from perflaw_jax.scoreboard import Scoreboard
@@ -57,6 +61,34 @@ def laws(entries: Sequence[LawEntry], as_json: bool) -> None:
         numbers = {name: value for name, value in e.quoted.items() if isinstance(value, float)}
         more = " and a network" if len(numbers) < len(e.quoted) else ""
         print("  coefficients: " + ", ".join(f"{name} {value:.6g}" for name, value in numbers.items()) + more + "\n")
+
+
+def fitted(law: FittedLaw, stages: Sequence[Stage], path: Path, as_json: bool) -> None:
+    """A fitted law: its coefficients with their errors, how the fit went, and where it lies."""
+    if as_json:
+        return machine(law.model_dump(mode="json", exclude={"sample"}) | {"out": str(path), "resamples": law.resamples})
+    for stage in stages:
+        print(f"{(stage.prefix or law.name + '.')[:-1]}: {len(stage.rows.target):,} rows of {len({*stage.rows.run}):,} runs")
+    found = law.entry().quoted
+    free = law.covariance.names if law.covariance else ()
+    columns = {
+        "coefficient": [*free],
+        "value": [f"{found[name]:.6g}" for name in free],
+    }
+    if law.sample:
+        low, high = law.quantiles(0.05), law.quantiles(0.95)
+        columns["90 % of resamples"] = [f"{low[name]:.5g} to {high[name]:.5g}" for name in free]
+    else:
+        columns["standard error"] = [f"{error:.2g}" for error in law.errors()]
+    print()
+    display.table(columns)
+    for stage in stages:
+        size = float((stage.found.errors**2).mean() ** 0.5)
+        unit = "of ln " if stage.recipe.logarithmic else "of the "
+        print(f"root mean square error {unit}{stage.recipe.target}: {size:.4g}")
+    if law.note:
+        print(f"NOTE: {law.note}")
+    print(f"holds for {law.valid}\nthe law is in {path}")
 
 
 def models(scored: pd.DataFrame, errors: pd.DataFrame, notes: Mapping[str, str], as_json: bool) -> None:

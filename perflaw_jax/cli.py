@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from perflaw_jax import answers
+from perflaw_jax.cli_fit import fit
 
 DONE, FAILED, WRONG_INPUT, INFEASIBLE = 0, 1, 2, 3
 INTERRUPTED = 130  # what typer returns after Ctrl-C
@@ -143,6 +144,9 @@ def models(
 
     scored = score_models(None if models_file is None else str(models_file))
     answers.models(scored, datasets.errors(scored), {name: LAWS[name].note for name in sorted({*scored["law"]})}, as_json)
+
+
+app.command()(fit)
 
 
 @app.command()

@@ -6,7 +6,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -65,6 +64,19 @@ class FittedLaw(_Part):
     data: DataRecord | None = None
     fit: dict[str, Any] = {}  # how the fit went
 
+    @property
+    def resamples(self) -> int:
+        """Members of its ensemble."""
+        return len(next(iter(self.sample.values()), ()))
+
+    def errors(self) -> list[float]:
+        """Standard error of each coefficient that the covariance names."""
+        return np.sqrt(np.diag(self.covariance.matrix)).tolist() if self.covariance else []
+
+    def quantiles(self, share: float) -> dict[str, float]:
+        """Quantile of each coefficient over the ensemble."""
+        return {name: float(np.quantile(values, share)) for name, values in self.sample.items() if np.ndim(values) == 1}
+
     def entry(self, where: str = "law") -> LawEntry:
         """The law with what must be known of it; ValueErrors begin with ``where``."""
         point = from_record(self.law, where)
@@ -120,8 +132,3 @@ def save_fitted(law: FittedLaw, path: str | PathLike[str]) -> None:
 def stacked(law: Any) -> dict[str, list[Any]]:
     """The coefficients of many laws (a pytree with a leading axis) as a file holds them."""
     return {name: np.asarray(leaf).tolist() for name, leaf in coefficients(law).items()}
-
-
-def size_of(law: Any) -> int:
-    """Number of members of a pytree of laws."""
-    return len(jax.tree_util.tree_leaves(law)[0])
