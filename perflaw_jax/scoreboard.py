@@ -11,8 +11,9 @@ from scipy.stats import rankdata
 
 from perflaw_jax import datasets
 from perflaw_jax.held_out import Intervals, Refit, Rows, intervals, left_out, left_out_intervals, own_intervals, reach, scores
-from perflaw_jax.laws import LAWS, ComputeSigmoid, LawEntry, MmluCalibrated, PerformanceDense, PerformanceMoE
+from perflaw_jax.laws import LAWS, LawEntry, MmluCalibrated
 from perflaw_jax.objective import make_design
+from perflaw_jax.recipes import SCORE_LAWS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,15 +22,11 @@ CHANCE = 28.0  # points: a model up to here has guessed
 LEAST_ORGANISATIONS = 3
 PUBLISHED, LEFT_OUT = "as published", "organisation left out"
 BASELINES = ("performance-moe", "mmlu-calibrated", "compute-sigmoid")  # performance-moe scores dense models as the dense law
-UNNAMED = "score"  # what a user's own function predicts, as far as is known
+METRICS = ("mmlu", "score")  # in small letters; a user's own function predicts a score, as far as is known
 
-_WEIGHTS = ("layers", "hidden", "ffn", "tokens", "bias")
-FREE = {  # form of a law -> what its refit may change
-    MmluCalibrated: ("limit", "size_scale", "size_exponent", "token_scale", "token_exponent", "progress"),
-    ComputeSigmoid: ("intercept", "slope"),
-    PerformanceDense: _WEIGHTS,
-    PerformanceMoE: (*_WEIGHTS, "expansion_exponent"),
-}
+_REFITTED = [SCORE_LAWS[name] for name in ("performance-dense", "performance-moe", "mmlu-calibrated", "compute-sigmoid")]
+FREE = {type(recipe.law): (*recipe.spread,) for recipe in _REFITTED}  # form of a law -> what its refit may change
+FREE[MmluCalibrated] += ("progress",)  # these models are of several years
 
 
 class Contender(NamedTuple):
@@ -174,7 +171,7 @@ def _contenders(rows: Rows, moe: np.ndarray, chosen: LawEntry | None) -> list[Co
 
 
 def _refuse_other_metrics(entry: LawEntry, rows: Rows) -> None:
-    if entry.metric not in ("MMLU", UNNAMED) or not entry.higher_is_better:
+    if entry.metric.casefold() not in METRICS or not entry.higher_is_better:
         allowed = ", ".join(name for name, law in LAWS.items() if law.metric == "MMLU")
         what = entry.metric if entry.higher_is_better else f"{entry.metric}, of which less is better"
         raise ValueError(f"law: {entry.name} predicts {what}, not MMLU; laws that do: {allowed}, or your own")

@@ -188,7 +188,7 @@ def here(tmp_path):
     )
     record = as_record(ComputeSigmoid(slope=0.7))
     save_fitted(
-        FittedLaw(name="compute-sigmoid", metric="MMLU", experts=True, source="s", law=record), tmp_path / "fitted.json"
+        FittedLaw(name="compute-sigmoid", metric="mmlu", experts=True, source="s", law=record), tmp_path / "fitted.json"
     )
     return tmp_path
 
