@@ -142,9 +142,7 @@ def validated(board: Scoreboard, as_json: bool) -> None:
         title=f"MMLU points on {len(board.models)} base models, mean absolute error and predicted - reported",
     )
     print(f"{guessed} models at chance ({CHANCE:g} or less) count like the others; the column 'no guess' is without them.")
-    print(
-        "As published, mmlu-calibrated and compute-sigmoid were fitted on data/models.csv: look at the other protocols there."
-    )
+    print("mmlu-calibrated and compute-sigmoid as published were fitted on data/models.csv: trust the other protocols there.")
     left_out = {"post-trained": board.post_trained, "MMLU or training tokens unknown": board.unknown}
     for why, names in left_out.items():
         if names:
