@@ -8,6 +8,7 @@ import numpy as np
 
 from perflaw_jax.design import nearest
 from perflaw_jax.laws.loss import Chinchilla, ComputeLoss, KaplanJoint, Overtraining
+from perflaw_jax.laws.mmlu import ComputeSigmoid, MmluCalibrated
 from perflaw_jax.laws.performance import PerformanceDense, PerformanceMoE
 from perflaw_jax.laws.scores import CompressionScore, LinearScore, LogisticScore, TopOneError
 from perflaw_jax.laws.two_stage import FlopsToPerformance, TwoStage
@@ -15,6 +16,8 @@ from perflaw_jax.laws.two_stage import FlopsToPerformance, TwoStage
 FORMS: dict[str, Any] = {
     "performance-dense": PerformanceDense,
     "performance-moe": PerformanceMoE,
+    "mmlu-calibrated": MmluCalibrated,
+    "compute-sigmoid": ComputeSigmoid,
     "chinchilla": Chinchilla,
     "compute-loss": ComputeLoss,
     "kaplan-joint": KaplanJoint,
