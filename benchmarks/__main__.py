@@ -1,4 +1,4 @@
-"""Candidates, rows and trials per second: ``python -m benchmarks [throughput] [memory] [rows] [moe] [exact] [search]``.
+"""Candidates, rows and trials per second: ``python -m benchmarks [throughput] [memory] [rows] [moe] [exact] [search] [fits]``.
 
 Everything that is compared is timed in one process run, interleaved, after a warm-up; compile time is shown apart. The figures
 go to stdout and, with device and versions, to ``benchmarks/results/<part>.json``.
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import exact, memory, moe, rows, search, throughput
+from benchmarks import exact, fits, memory, moe, rows, search, throughput
 
 RESULTS = Path(__file__).parent / "results"
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "moe": moe.run,
     "exact": exact.run,
     "search": search.run,
+    "fits": fits.run,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from perflaw_jax.minimise import filled_weights, law_at, linearised, losses, minimise, place_of, scales, task_of
+from perflaw_jax.minimise import around, filled_weights, law_at, linearised, losses, minimise, place_of, slopes, task_of
 from perflaw_jax.recipes import Recipe
 
 DRAWN, STARTS = 4096, 48  # starts that are looked at, and the best of them that are followed
@@ -72,11 +72,11 @@ def fit(recipe: Recipe, rows: Rows, seed: int = 0) -> Fit:
         starts[0] = 0
         first = np.nan_to_num(np.asarray(losses(form, task, starts, once[0])), nan=np.inf, posinf=np.inf)
         followed = starts[np.argsort(first, kind="stable")[:STARTS]]
-        ends, found = map(np.asarray, minimise(form, task, followed, np.repeat(once, STARTS, axis=0)))
+        ends, found = map(np.asarray, minimise(form, task, followed, np.repeat(once, STARTS, axis=0), tolerance=1e-10))
         found = np.where(np.isfinite(found), found, np.inf)
         best = int(found.argmin())
         slope, jacobian, errors = map(np.asarray, linearised(form, task, ends[best], once[0]))
-        law, scale = jax.tree.map(float, law_at(form, task, ends[best])), np.asarray(scales(form, task, ends[best]))
+        law, slope_of = jax.tree.map(float, law_at(form, task, ends[best])), np.asarray(slopes(form, task, ends[best]))
     count, finite = len(rows.target), first[np.isfinite(first)]
     nothing = NOTHING * float(np.median(finite)) if len(finite) else 0.0
     agreeing = float(np.mean(found <= found[best] * (1 + SAME) + nothing))
@@ -86,7 +86,7 @@ def fit(recipe: Recipe, rows: Rows, seed: int = 0) -> Fit:
         free=form.free,
         objective=float(found[best]),
         errors=errors[:count],
-        covariance=covariance * np.outer(scale, scale),
+        covariance=slope_of @ covariance @ slope_of.T,
         notes=(*_convergence(float(slope), float(found[best]) + nothing, agreeing), *lost),
         agreeing=agreeing,
     )
@@ -113,11 +113,16 @@ def refit(recipe: Recipe, rows: Rows, found: Fit, draws: np.ndarray) -> tuple[An
     task, form = task_of(recipe, rows.inputs, rows.target)
     weights = draws[:, rows.run].astype(float)
     with jax.enable_x64(True):
-        start = np.broadcast_to(place_of(form, task, found.law), (len(draws), len(form.free)))
-        ends, reached = minimise(form, task, start, filled_weights(weights))
+        place = place_of(form, task, found.law)
+        _, jacobian, errors = map(np.asarray, linearised(form, task, place, filled_weights(np.ones((1, len(rows.target))))[0]))
+        count = len(rows.target)
+        task = around(task, place, jacobian[:count], errors[:count], found.objective)
+        start = np.zeros((len(draws), len(form.free)))
+        ends, reached = minimise(form, task, start, filled_weights(weights), tolerance=1e-6)
         laws = jax.vmap(lambda u: law_at(form, task, u))(ends)
         laws = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (len(draws), *np.shape(leaf)[1:])), laws)
-    distinct = np.array([len(np.unique(rows_of(rows)[drawn > 0], axis=0)) for drawn in weights])
+    kind = np.unique(rows_of(rows), axis=0, return_inverse=True)[1].ravel()
+    distinct = ((weights > 0).astype(float) @ np.eye(kind.max() + 1)[kind] > 0).sum(axis=1)
     return laws, np.isfinite(np.asarray(reached)) & (distinct >= len(form.free))
 
 

@@ -155,7 +155,7 @@ class Table:
             raise ValueError(f"{self.file}: duplicate {what}: lines {lines} hold the same values")
 
     def _counted(self, name: str) -> np.ndarray:
-        fields = {field: self.column(field) for field in FIELDS if field in self.frame and self.frame[field].dtype != object}
+        fields = {field: self.column(field) for field in FIELDS if field in self.frame}
         for field, default in Design._field_defaults.items():
             if field in fields:
                 fields[field] = np.where(np.isnan(fields[field]), default, fields[field])
@@ -181,8 +181,8 @@ def read_table(path: str | PathLike[str]) -> Table:
     except ValueError as error:  # pandas' and pyarrow's own are ValueErrors too
         raise ValueError(f"{where}: not a table: {' '.join(str(error).split())}") from None
     for flag in FLAGS:
-        if flag in frame and pd.api.types.is_bool_dtype(frame[flag]):
-            frame[flag] = frame[flag].astype(float)
+        if flag in frame:  # true, false and blank may be read as words
+            frame[flag] = [{"true": 1.0, "false": 0.0}.get(str(cell).lower(), cell) for cell in frame[flag]]
     if not len(frame):
         raise ValueError(f"{where}: has no rows")
     return Table(frame.reset_index(drop=True), where.name, hashlib.sha256(raw).hexdigest())

@@ -31,11 +31,11 @@ class Form(NamedTuple):
 
 
 class Task(NamedTuple):
-    """The rest: numbers. A coefficient, or its logarithm, is ``center + spread u`` at the coordinate u."""
+    """The rest: numbers. The coefficients, or their logarithms, are ``center + spread @ u`` at the coordinates u."""
 
     law: Any
     center: np.ndarray  # [free]
-    spread: np.ndarray
+    spread: np.ndarray  # [free, free]
     delta: float
     inputs: dict[str, np.ndarray]  # [rows, filled up]
     target: np.ndarray
@@ -47,8 +47,8 @@ def task_of(recipe: Recipe, columns: Mapping[str, np.ndarray], target: np.ndarra
     logs = tuple(name in recipe.positive for name in free)
     form = Form(free, logs, tuple(recipe.inputs), recipe.logarithmic, recipe.clamped)
     inputs = {name: _filled(np.asarray(column, float)) for name, column in columns.items()}
-    spread = np.array([recipe.spread[name] for name in free], float)
-    task = Task(recipe.law, np.zeros(len(free)), np.ones(len(free)), recipe.delta, inputs, _filled(np.asarray(target, float)))
+    spread = np.diag([float(recipe.spread[name]) for name in free])
+    task = Task(recipe.law, np.zeros(len(free)), np.eye(len(free)), recipe.delta, inputs, _filled(np.asarray(target, float)))
     return task._replace(center=place_of(form, task, recipe.law), spread=spread), form
 
 
@@ -69,17 +69,29 @@ def place_of(form: Form, task: Task, law: Any) -> np.ndarray:
     """The coordinates of a law."""
     found = coefficients(law)
     values = [np.log(found[name]) if log else found[name] for name, log in zip(form.free, form.logs, strict=True)]
-    return (np.array(values, float) - task.center) / task.spread
+    return np.linalg.solve(task.spread, np.array(values, float) - task.center)
 
 
 def _values(form: Form, task: Task, u: Any) -> Any:
-    at = task.center + task.spread * u
+    at = task.center + task.spread @ u
     return jnp.where(np.array(form.logs), jnp.exp(jnp.where(np.array(form.logs), at, 0.0)), at)
 
 
-def scales(form: Form, task: Task, u: Any) -> Any:
-    """Change of each coefficient with its coordinate."""
-    return task.spread * jnp.where(np.array(form.logs), _values(form, task, u), 1.0)
+def slopes(form: Form, task: Task, u: Any) -> Any:
+    """Change of the coefficients with the coordinates, [free, free]."""
+    return jnp.where(np.array(form.logs), _values(form, task, u), 1.0)[:, None] * task.spread
+
+
+def around(task: Task, u: np.ndarray, jacobian: np.ndarray, errors: np.ndarray, loss: float) -> Task:
+    """The task in coordinates that begin at a minimum and in which the loss rises by as much in every direction.
+
+    Resamples of the rows lie close by, and BFGS needs few steps to them.
+    """
+    pull = np.minimum(1.0, task.delta / np.maximum(abs(errors), 1e-300))
+    curvature = (jacobian * pull[:, None]).T @ jacobian
+    values, vectors = np.linalg.eigh(curvature)
+    whitened = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max())) * np.sqrt(max(loss, 1e-300))
+    return task._replace(center=task.center + task.spread @ u, spread=task.spread @ whitened)
 
 
 def law_at(form: Form, task: Task, u: Any) -> Any:
@@ -114,16 +126,19 @@ def linearised(form: Form, task: Task, u: Any, weights: Any) -> tuple[Any, Any, 
     return slope, jax.jacfwd(lambda u: _residuals(form, task, u))(u), _residuals(form, task, u)
 
 
-@partial(jax.jit, static_argnums=0)
-def minimise(form: Form, task: Task, starts: Any, weights: Any) -> tuple[Any, Any]:
-    """The places and the values of the minima that starts [lanes, free] lead to, each under its own weights [lanes, rows]."""
+@partial(jax.jit, static_argnums=0, static_argnames="tolerance")
+def minimise(form: Form, task: Task, starts: Any, weights: Any, *, tolerance: float) -> tuple[Any, Any]:
+    """The places and the values of the minima that starts [lanes, free] lead to, each under its own weights [lanes, rows].
+
+    ``tolerance`` is of a last step, relative to the coordinates and the loss.
+    """
     import optimistix
 
     def one(start: Any, weights: Any) -> tuple[Any, Any]:
         scale = jnp.maximum(_loss(form, task, start, weights), 1e-300)
         found = optimistix.minimise(
             lambda u, weights: _loss(form, task, u, weights) / scale,
-            optimistix.BFGS(rtol=1e-10, atol=1e-12),
+            optimistix.BFGS(rtol=tolerance, atol=tolerance / 100),
             start,
             args=weights,
             max_steps=STEPS,
