@@ -29,11 +29,16 @@ def predicted(result: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         return machine(result)
     counts = result["counts"]
-    print(f"{result['metric']} {result['score']:.2f} by {result['law']}" + (f" ({result['note']})" if result["note"] else ""))
-    if (judged := result["confidence"]).get("score_p05") is not None:
-        print(
-            f"nine of ten between {judged['score_p05']:.1f} and {judged['score_p95']:.1f}, by what the law knows of its errors"
-        )
+    print(
+        f"{result['metric']} {display.points(result['score'])} by {result['law']}"
+        + (f" ({result['note']})" if result["note"] else "")
+    )
+    judged = result["confidence"]
+    if (low := judged.get("score_p05")) is not None:
+        high = judged["score_p95"]
+        print(f"nine of ten between {display.points(low)} and {display.points(high)}, by what the law knows of its errors")
+    if judged.get("extrapolated"):
+        print(display.beyond(judged["extrapolation"]))
     if result["limited_by"]:
         print(f"limited by {result['limited_by']}")
     parts = ", ".join(f"{name} {display.short(n)}" for name, n in result["parameters"].items() if n)
@@ -232,6 +237,10 @@ def _about(outcome: Outcome | Searched | CurveOutcome) -> dict[str, Any]:
 def _show_best(outcome: Outcome | Searched, what: str) -> None:
     table = display.designs(outcome.top, SHOWN, outcome.entry.metric)
     display.table(table, title=f"{what} by {_named(outcome.entry)}")
+    far = [bool(flag) for flag in outcome.top.get("extrapolated", ())[:SHOWN]]
+    if any(far):
+        most = display.beyond(max(outcome.top["extrapolation"][: len(far)]))
+        print(f"{sum(far)} of these {len(far)} extrapolate, by up to {most}")
 
 
 def _show_where(outcome: Outcome | Searched | CurveOutcome) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import exp
 from typing import Any
+
+from perflaw_jax.design import FRACTION, is_fraction
 
 SUFFIXES = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3))
 GIBI = 2**30
@@ -71,10 +74,13 @@ def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str,
         "active": ("active_params", short),
         "FLOPs": ("training_flops", flops),
         "budget": ("budget_used", share),
-        metric: ("score", lambda v: f"{v:.2f}"),
+        metric: ("score", points),
+        "5 %": ("score_p05", points),
+        "95 %": ("score_p95", points),
     }
     only_moe = {"experts", "chosen", "expert FFN", "shared FFN", "active"}
-    shown = {name: c for name, c in spec.items() if experts or name not in only_moe}
+    shown = {name: c for name, c in spec.items() if (experts or name not in only_moe) and c[0] in top}
+    shown |= {name.removeprefix(FRACTION): (name, share) for name in top if is_fraction(name)}
     if experts and not any(v > 0 for v in top["intermediate_size"][:count]):
         del shown["FFN"]
     return {name: [form(v) for v in top[field][:count]] for name, (field, form) in shown.items()}
@@ -98,6 +104,20 @@ def certificate(account: Mapping[str, Any], metric: str) -> list[str]:
     left = f"at most {proof['gap']:.3g} {metric} better" if proof["gap"] else "certified"
     counts = f"{proof['candidates']:,} candidates, {proof['evaluated']:,} of them evaluated one by one"
     return [f"{left}: {proof['boxes']:,} boxes bounded over {counts}"]
+
+
+def points(value: float) -> str:
+    """A score: in hundredths, below 10 (a loss, a fraction) in ten-thousandths."""
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def beyond(distance: float) -> str:
+    """How far a design lies from what a law was fitted on.
+
+    >>> beyond(4.4)
+    'a factor of 81 beyond the data that the law was fitted on'
+    """
+    return f"a factor of {exp(distance):.2g} beyond the data that the law was fitted on"
 
 
 def whole(value: float) -> str:
