@@ -24,7 +24,9 @@ STARTS = (0.3, 0.8)  # share of the least loss that is taken for irreducible at 
 MOST_IRREDUCIBLE = 0.98  # of the least loss
 FREE = 15.0  # bound of a coefficient as it is fitted, where no other is given
 BUDGETS_FOR_IRREDUCIBLE = 3
-OPTIONS = {"maxiter": 500, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-5}
+OPTIONS = {"maxiter": 400, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-5}
+ROUNDS = 5  # L-BFGS-B is begun anew where it stopped, until it gains no more
+GAIN = 1e-4  # of what is minimised
 
 
 class LossFit(NamedTuple):
@@ -108,8 +110,6 @@ def _fit_one(
     form: str, names: tuple[str, ...], flops: np.ndarray, shares: np.ndarray, loss: np.ndarray
 ) -> tuple[MixtureLosses, float, str]:
     """Law of one domain (leaves [1], [1, S]), root mean square error of its logarithm, and why the fit failed if it did."""
-    from scipy.optimize import minimize
-
     data = {"flops": flops, "shares": shares, "loss": loss, "reference": np.exp(np.log(flops).mean())}
     limits = {"substitution": (_logit(LEAST_SUBSTITUTION), FREE)}
     bounds = [limits.get(name, (-FREE, FREE)) for name in names] + [(-FREE, FREE)] * shares.shape[1]
@@ -121,11 +121,23 @@ def _fit_one(
             return float(value), np.asarray(gradient)
 
         starts = [_start(names, shares.shape[1], loss, floor) for floor in (STARTS if "irreducible" in names else (0.0,))]
-        found = [minimize(objective, v, jac=True, method="L-BFGS-B", bounds=bounds, options=OPTIONS) for v in starts]
-        best = min(found, key=lambda result: result.fun)
-        law = jax.tree.map(lambda leaf: np.asarray(leaf, float), _law(form, names, best.x, data))
-        error = float(np.sqrt(np.mean(np.square(_residuals(law, data)))))
-    return law, error, "" if best.success else str(best.message)
+        _, vector, failed = min((_minimise(objective, start, bounds) for start in starts), key=lambda found: found[0])
+        law = jax.tree.map(lambda leaf: np.asarray(leaf, float), _law(form, names, vector, data))
+        error = float(np.sqrt(np.mean(np.square(_residuals(law, data, "irreducible" in names)))))
+    return law, error, failed
+
+
+def _minimise(objective: Any, vector: np.ndarray, bounds: Any) -> tuple[float, np.ndarray, str]:
+    """Least value found, where, and why it is not a minimum, if it is none."""
+    from scipy.optimize import minimize
+
+    least = np.inf
+    for _ in range(ROUNDS):
+        found = minimize(objective, vector, jac=True, method="L-BFGS-B", bounds=bounds, options=OPTIONS)
+        gained, least, vector = least - found.fun, found.fun, found.x
+        if gained <= GAIN * abs(least):
+            return least, vector, ""
+    return least, vector, str(found.message)
 
 
 def _start(names: tuple[str, ...], sources: int, loss: np.ndarray, floor: float) -> np.ndarray:
@@ -146,7 +158,7 @@ def _objective(form: str, names: tuple[str, ...], vector: Scalar, data: dict[str
 
     def value(vector: Scalar) -> Scalar:
         raw, weights = _split(names, vector)
-        error = abs(_residuals(_law(form, names, vector, data), data)) / DELTA
+        error = abs(_residuals(_law(form, names, vector, data), data, "irreducible" in names)) / DELTA
         huber = jnp.mean(jnp.where(error < 1, 0.5 * error**2, error - 0.5))
         apart = jnp.mean((weights - weights.mean()) ** 2)
         if {"exponent", "share_exponent"} <= raw.keys():
@@ -157,8 +169,10 @@ def _objective(form: str, names: tuple[str, ...], vector: Scalar, data: dict[str
     return jax.value_and_grad(value)(vector)
 
 
-def _residuals(law: MixtureLosses, data: dict[str, Any]) -> Scalar:
-    return jnp.log(jax.vmap(law.at)(data["flops"], data["shares"])[:, 0]) - jnp.log(data["loss"])
+def _residuals(law: MixtureLosses, data: dict[str, Any], irreducible: bool) -> Scalar:
+    """Errors of ln L, whose formula cannot overflow however far a line search goes."""
+    logs = jax.vmap(law.log_reducible)(data["flops"], data["shares"])[:, 0]
+    return (jnp.logaddexp(jnp.log(law.irreducible), logs) if irreducible else logs) - jnp.log(data["loss"])
 
 
 def _split(names: tuple[str, ...], vector: Scalar) -> tuple[dict[str, Scalar], Scalar]:

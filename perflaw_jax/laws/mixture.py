@@ -47,10 +47,14 @@ class MixtureLosses:
         """Logarithm of what the mixture (shares [S]) does to the reducible loss, [D]."""
         raise NotImplementedError
 
+    def log_reducible(self, flops: Scalar, shares: Scalar) -> Scalar:
+        """Logarithm of the loss above the irreducible one, [D]."""
+        spent = self.exponent * (jnp.log(flops) - jnp.log(self.reference_flops))
+        return self.log_scale - spent + self.effect(shares)
+
     def at(self, flops: Scalar, shares: Scalar) -> Scalar:
         """The losses [D] of one model, from FLOPs and shares [S]."""
-        spent = self.exponent * (jnp.log(flops) - jnp.log(self.reference_flops))
-        return self.irreducible + jnp.exp(self.log_scale - spent + self.effect(shares))
+        return self.irreducible + jnp.exp(self.log_reducible(flops, shares))
 
     def of(self, flops: Scalar, *shares: Scalar) -> Scalar:
         """The losses [D] from the law's inputs."""
