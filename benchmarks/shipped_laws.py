@@ -1,6 +1,6 @@
 """Makes the fitted laws that the package ships, from the published runs in ``../shared/data``.
 
-    python -m benchmarks.shipped_laws [DATA [FOLDER]]    # default ../shared/data perflaw_jax/data/laws
+python -m benchmarks.shipped_laws [DATA [FOLDER]]    # default ../shared/data perflaw_jax/data/laws
 """
 
 import sys
@@ -70,8 +70,9 @@ def pile_mixture(data: Path = DATA) -> FittedLaw:
     """``pile-mixture``: the mean of 13 losses on the Pile from the shares of its 17 sources."""
     law = fit_mixture(regmix(data), name="pile-mixture", metric="mean loss over 13 domains of the Pile", source=REGMIX)
     about = (
-        "a law of the mixture alone: fitted on models of 1M parameters, neither FLOPs nor shape matter in it. Ranks of mixtures "
-        "hold at 60M and 1B parameters (Spearman 0.96 and 0.76 of the mean loss; 0.99 and 0.96 per domain), the losses do not"
+        "a law of the mixture alone: fitted on models of 1M parameters, neither FLOPs nor shape matter in it. Ranks of "
+        "mixtures hold at 60M and 1B parameters (Spearman 0.96 and 0.76 of the mean loss; 0.99 and 0.96 per domain), "
+        "the losses do not"
     )
     return law.model_copy(update={"note": f"{about}; {law.note}", "valid": law.valid.replace("1 training FLOPs", "one budget")})
 
@@ -80,7 +81,9 @@ LAWS = {"flp-m": flp_m, "pile-mixture": pile_mixture}
 
 
 if __name__ == "__main__":
-    data, folder = (Path(given) for given in (*sys.argv[1:], *(DATA, ROOT / "perflaw_jax" / "data" / "laws")[len(sys.argv) - 1 :]))
+    data, folder = (
+        Path(given) for given in (*sys.argv[1:], *(DATA, ROOT / "perflaw_jax" / "data" / "laws")[len(sys.argv) - 1 :])
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for name, make in LAWS.items():
         law = make(data)

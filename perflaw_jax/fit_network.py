@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import jax
@@ -51,8 +52,11 @@ def fit_network(
         seed: of the first weights and the drawing of rows.
 
     Raises:
-        ValueError: no or too few checkpoints above the threshold, a score above ``top``, or a loss that never changes.
+        ValueError: no or too few checkpoints above the threshold, a score above ``top``, a loss that never changes, or the
+            package optax is not there.
     """
+    if find_spec("optax") is None:
+        raise ValueError("a network from losses to a score needs the package optax: pip install 'perflaw_jax[fit]'")
     losses, scores = np.asarray(losses, float), np.asarray(scores, float)
     used = _used(losses, scores, chance, top)
     x, y = losses[used], scores[used]
@@ -129,7 +133,9 @@ def _forward(w: dict[str, Scalar], z: Scalar) -> Scalar:
 
 
 @partial(jax.jit, static_argnames="settings")
-def _train(rows: Scalar, count: Scalar, spread: Scalar, offset: Scalar, key: Any, settings: NetworkSettings) -> dict[str, Scalar]:
+def _train(
+    rows: Scalar, count: Scalar, spread: Scalar, offset: Scalar, key: Any, settings: NetworkSettings
+) -> dict[str, Scalar]:
     """Weights from ``rows`` [n, inputs + 1], of which ``count`` are used: losses standardised, scores from 0 to 1."""
     import optax
 

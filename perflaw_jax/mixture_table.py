@@ -1,4 +1,4 @@
-"""The table that a mixture law is fitted on: FLOPs, shares of the sources, losses per domain and scores, one row per checkpoint.
+"""The table that a mixture law is fitted on: FLOPs, shares of the sources, losses and scores, one row per checkpoint.
 
 Columns of a file (CSV or Parquet):
 
