@@ -4,7 +4,9 @@ Shapes: ``D`` validation domains, whose losses are predicted; ``S`` data sources
 A law of one source (``domains = ()``) needs no mixture: its share is 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import jax
@@ -14,6 +16,19 @@ from perflaw_jax.accounting import quantity
 from perflaw_jax.design import FRACTION, Design, Scalar
 
 LEAST_SHARE = 1e-12  # a source that is left out counts as so much
+
+
+Shares = Sequence[Scalar] | Any  # of the S sources: scalars, or one array [S]
+
+
+def _sum(weights: Scalar, terms: list[Scalar]) -> Scalar:
+    """``sum_j weights[:, j] terms_j``, [D]; not as one array: what one axis of a sweep sets is then computed on it alone."""
+    weights = jnp.asarray(weights)
+    return reduce(jnp.add, [weights[:, j] * term for j, term in enumerate(terms)])
+
+
+def _positive(share: Scalar) -> Scalar:
+    return jnp.maximum(share, LEAST_SHARE)
 
 
 def _static(default: Any) -> Any:
@@ -43,24 +58,22 @@ class MixtureLosses:
         """The quantity that counts as C, then the shares."""
         return (self.flops, *(FRACTION + name for name in self.domains))
 
-    def effect(self, shares: Scalar) -> Scalar:
-        """Logarithm of what the mixture (shares [S]) does to the reducible loss, [D]."""
+    def effect(self, shares: Shares) -> Scalar:
+        """Logarithm of what the mixture does to the reducible loss, [D]."""
         raise NotImplementedError
 
-    def log_reducible(self, flops: Scalar, shares: Scalar) -> Scalar:
+    def log_reducible(self, flops: Scalar, shares: Shares) -> Scalar:
         """Logarithm of the loss above the irreducible one, [D]."""
         spent = self.exponent * (jnp.log(flops) - jnp.log(self.reference_flops))
         return self.log_scale - spent + self.effect(shares)
 
-    def at(self, flops: Scalar, shares: Scalar) -> Scalar:
-        """The losses [D] of one model, from FLOPs and shares [S]."""
+    def at(self, flops: Scalar, shares: Shares) -> Scalar:
+        """The losses [D] of one model, from FLOPs and shares."""
         return self.irreducible + jnp.exp(self.log_reducible(flops, shares))
 
     def of(self, flops: Scalar, *shares: Scalar) -> Scalar:
         """The losses [D] from the law's inputs."""
-        flops = 1.0 * jnp.asarray(flops)
-        shares = shares or (1.0,)
-        return self.at(flops, jnp.stack([jnp.asarray(share, flops.dtype) for share in shares]))
+        return self.at(1.0 * jnp.asarray(flops), shares or (1.0,))
 
     def raw(self, design: Design) -> Scalar:
         """The losses [D] of a design."""
@@ -95,12 +108,10 @@ class DomainLosses(MixtureLosses):
     share_exponent: Scalar  # beta [D]
     substitution: Scalar  # rho [D]
 
-    def effect(self, shares: Scalar) -> Scalar:
+    def effect(self, shares: Shares) -> Scalar:
         """``-beta / rho ln sum_j s_j r_j^rho``."""
-        logs = jnp.log(jnp.maximum(shares, LEAST_SHARE))
-        rho = jnp.asarray(self.substitution)
-        joined = jnp.sum(self.weights * jnp.exp(rho[:, None] * logs[None]), axis=1)
-        return -self.share_exponent / rho * jnp.log(joined)
+        joined = _sum(self.weights, [jnp.exp(self.substitution * jnp.log(_positive(share))) for share in shares])
+        return -self.share_exponent / self.substitution * jnp.log(joined)
 
 
 @jax.tree_util.register_dataclass
@@ -122,10 +133,9 @@ class ProductLosses(MixtureLosses):
     powers: Scalar  # a [D, S]
     offset: Scalar = 0.01
 
-    def effect(self, shares: Scalar) -> Scalar:
+    def effect(self, shares: Shares) -> Scalar:
         """``-sum_j a_j ln(r_j + offset)``."""
-        logs = jnp.log(jnp.maximum(shares + self.offset, LEAST_SHARE))
-        return -jnp.sum(self.powers * logs[None], axis=1)
+        return -_sum(self.powers, [jnp.log(_positive(share + self.offset)) for share in shares])
 
 
 @jax.tree_util.register_dataclass
@@ -146,9 +156,9 @@ class MixingLosses(MixtureLosses):
 
     slopes: Scalar  # t [D, S]
 
-    def effect(self, shares: Scalar) -> Scalar:
+    def effect(self, shares: Shares) -> Scalar:
         """``sum_j t_j r_j``."""
-        return jnp.sum(self.slopes * shares[None], axis=1)
+        return _sum(self.slopes, list(shares))
 
 
 @jax.tree_util.register_dataclass
