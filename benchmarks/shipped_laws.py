@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from perflaw_jax.fit_mixture import MixtureOptions, fit_mixture
+from perflaw_jax.fit_table import read_table
 from perflaw_jax.fitted import FittedLaw, save_fitted
-from perflaw_jax.mixture_table import LOSS, MixtureTable
+from perflaw_jax.mixture_table import MixtureTable, mixture_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -26,21 +27,8 @@ PILE = "train_the_pile_"
 
 def ladder(data: Path, target: str = "acc_mmlu") -> MixtureTable:
     """The sampling runs of the OLMo ladder with all their checkpoints; scores in points."""
-    path = data / "olmo_ladder.csv"
-    frame = pd.read_csv(path)
-    frame = frame[frame["role"] == "sampling"]
-    losses = [name for name in frame if name.startswith(LOSS)]
-    return MixtureTable(
-        flops=frame["training_flops"].to_numpy(float),
-        shares=np.ones((len(frame), 1)),
-        losses=frame[losses].to_numpy(float),
-        domains=tuple(name.removeprefix(LOSS) for name in losses),
-        scores=100 * frame[target].to_numpy(float),
-        runs=frame["run"].to_numpy(str),
-        target=target,
-        file=path.name,
-        sha256=sha256(path.read_bytes()).hexdigest(),
-    )
+    table = mixture_table(read_table(data / "olmo_ladder.csv").where(["role=sampling"]), target=target)
+    return table if table.scores is None else table._replace(scores=100 * table.scores)
 
 
 def regmix(data: Path, runs: str = "train", size: str = "1m") -> MixtureTable:
@@ -60,21 +48,22 @@ def regmix(data: Path, runs: str = "train", size: str = "1m") -> MixtureTable:
 
 def flp_m(data: Path = DATA) -> FittedLaw:
     """``flp-m``: MMLU by way of eleven losses."""
-    options = MixtureOptions(flops="non_embedding_flops", chance=25.0, top=100.0)
+    options = MixtureOptions(chance=25.0, top=100.0)
     law = fit_mixture(ladder(data), options, name="flp-m", metric="MMLU", source=LADDER)
-    about = "one training mixture: no data_fraction axis; 5-shot, ranked classification"
-    return law.model_copy(update={"note": f"{about}; {law.note}"})
+    return law.model_copy(
+        update={"note": f"5-shot, ranked classification; one training mixture, so no shares to choose; {law.note}"}
+    )
 
 
 def pile_mixture(data: Path = DATA) -> FittedLaw:
     """``pile-mixture``: the mean of 13 losses on the Pile from the shares of its 17 sources."""
     law = fit_mixture(regmix(data), name="pile-mixture", metric="mean loss over 13 domains of the Pile", source=REGMIX)
-    about = (
-        "a law of the mixture alone: fitted on models of 1M parameters, neither FLOPs nor shape matter in it. Ranks of "
-        "mixtures hold at 60M and 1B parameters (Spearman 0.96 and 0.76 of the mean loss; 0.99 and 0.96 per domain), "
-        "the losses do not"
+    note = (
+        "only ranks of mixtures mean anything: fitted at one budget, on models of 1M parameters (rank correlation of the mean "
+        "loss 0.96 at 60M, 0.76 at 1B); neither FLOPs nor shape matter"
     )
-    return law.model_copy(update={"note": f"{about}; {law.note}", "valid": law.valid.replace("1 training FLOPs", "one budget")})
+    valid = law.valid.replace("1 training FLOPs", "one budget")
+    return law.model_copy(update={"note": note, "valid": valid})
 
 
 LAWS = {"flp-m": flp_m, "pile-mixture": pile_mixture}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from perflaw_jax.design import FRACTION, is_fraction
+
 SUFFIXES = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3))
 GIBI = 2**30
 
@@ -56,7 +58,10 @@ def table(columns: Mapping[str, Sequence[str]], title: str | None = None) -> Non
 
 
 def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str, list[str]]:
-    """The first ``count`` designs, or all, as columns of strings: what a reader compares, experts where there are any."""
+    """The first ``count`` designs, or all, as columns of strings: what a reader compares, experts where there are any.
+
+    Of the shares of data domains those that differ between designs, or all that are above 0 where none does.
+    """
     experts = any(v > 0 for v in top["num_experts"][:count])
     spec = {
         "layers": ("num_hidden_layers", short),
@@ -71,6 +76,7 @@ def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str,
         "active": ("active_params", short),
         "FLOPs": ("training_flops", flops),
         "budget": ("budget_used", share),
+        **{name.removeprefix(FRACTION): (name, share) for name in _shares(top)},
         metric: ("score", lambda v: f"{v:.2f}"),
     }
     only_moe = {"experts", "chosen", "expert FFN", "shared FFN", "active"}
@@ -78,6 +84,13 @@ def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str,
     if experts and not any(v > 0 for v in top["intermediate_size"][:count]):
         del shown["FFN"]
     return {name: [form(v) for v in top[field][:count]] for name, (field, form) in shown.items()}
+
+
+def _shares(top: Mapping[str, Any]) -> list[str]:
+    ranges = {name: (min(values), max(values)) for name, values in top.items() if is_fraction(name) and len(values)}
+    return [name for name, (low, high) in ranges.items() if low < high] or [
+        name for name, (_, high) in ranges.items() if high > 0
+    ]
 
 
 def trials(account: Mapping[str, Any], sampler: str) -> list[str]:

@@ -73,18 +73,16 @@ def fit_domain_losses(
     if len(flops) < needed:
         raise ValueError(f"too few runs: {len(flops)} for the {needed} coefficients of each loss")
     undetermined = _undetermined(shares, budgets)
-    found, errors = [], []
-    for i, loss in enumerate(losses.T):
-        law, error, failed = _fit_one(form, names, flops, shares, loss)
-        found.append(law)
-        errors.append(error)
-        domain = domains[i] if domains else i
+    found, errors, failures = zip(*(_fit_one(form, names, flops, shares, loss) for loss in losses.T), strict=True)
+    domains = tuple(domains) or tuple(str(i) for i in range(len(found)))
+    for domain, failed in zip(domains, failures, strict=True):
         if failed:
             undetermined.append(f"the fit of loss {domain} did not converge ({failed})")
-        if with_floor and not 0.01 < law.irreducible[0] / (MOST_IRREDUCIBLE * loss.min()) < 0.99:
-            undetermined.append(f"the irreducible loss of {domain} is not identified: at an end of what was allowed")
+    floors = np.array([law.irreducible[0] for law in found]) / (MOST_IRREDUCIBLE * losses.min(axis=0))
+    if with_floor and (at_end := [name for name, floor in zip(domains, floors, strict=True) if not 0.01 < floor < 0.99]):
+        undetermined.append(f"irreducible losses at an end of what was allowed, not identified: {', '.join(at_end)}")
     law = jax.tree.map(lambda *leaves: np.concatenate(leaves) if np.ndim(leaves[0]) else float(leaves[0]), *found)
-    law = replace(law, domains=tuple(sources), losses=tuple(domains), flops=counted)
+    law = replace(law, domains=tuple(sources), losses=domains, flops=counted)
     return LossFit(law, np.array(errors), tuple(undetermined))
 
 

@@ -29,7 +29,6 @@ class MixtureOptions(NamedTuple):
 
     form: str = "ces"  # of the first stage, see ``fit_domains``
     irreducible: bool | None = None  # a loss that no compute takes away; None: where there are three budgets or more
-    flops: str = "training_flops"  # the quantity of a design that counts as the table's FLOPs
     chance: float = 0.0
     top: float | None = None  # the best score there is; None: 1, or 100 where a score is above 1
     network: NetworkSettings = CHOSEN
@@ -67,7 +66,7 @@ def fit_mixture(
     measured = _held_out(table, options) if options.held_out else {}
     predicts_loss = table.scores is None
     budgets = np.unique(ends.flops)
-    support = support_of((options.flops,), budgets[:, None]) if len(budgets) > 1 else None
+    support = support_of((table.counted,), budgets[:, None]) if len(budgets) > 1 else None
     return FittedLaw(
         name=name,
         metric=metric or (f"mean loss over {len(ends.domains)} domains" if predicts_loss else table.target),
@@ -82,7 +81,7 @@ def fit_mixture(
         fit={
             "options": _plain(options._asdict() | {"network": options.network._asdict()}),
             "criteria": CRITERIA,
-            "rms_error_of_ln_loss": dict(zip(_names(ends), stage.errors.round(5).tolist(), strict=True)),
+            "rms_error_of_ln_loss": dict(zip(ends.names, stage.errors.round(5).tolist(), strict=True)),
             "not_identified": list(stage.open),
             "held_out": measured,
         },
@@ -96,20 +95,20 @@ def _fit(table: MixtureTable, options: MixtureOptions) -> tuple[LossFit, TwoStag
         ends.shares,
         ends.losses,
         sources=table.sources,
-        domains=_names(table),
+        domains=table.names,
         form=options.form,
         irreducible=options.irreducible,
-        counted=options.flops,
+        counted=table.counted,
     )
     if table.scores is None:
         count = table.losses.shape[1]
-        return stage, TwoStage(stage.law, WeightedLoss(weights=np.full(count, 1 / count), losses=_names(table)))
+        return stage, TwoStage(stage.law, WeightedLoss(weights=np.full(count, 1 / count), losses=table.names))
     network = fit_network(
         table.losses,
         table.scores,
         chance=options.chance,
         top=1.0 if options.top is None else options.top,
-        domains=_names(table),
+        domains=table.names,
         settings=options.network,
         seed=options.seed,
     )
@@ -126,9 +125,9 @@ def _held_out(table: MixtureTable, options: MixtureOptions) -> dict[str, Any]:
     else:
         out = ends[HELD_OUT - 1 :: HELD_OUT]
     test = table.take(out)
-    names = np.arange(len(table.flops)) if table.runs is None else table.runs
+    run = np.arange(len(table.flops)) if table.run is None else table.run
     try:
-        _, law = _fit(table.take(~np.isin(names, names[out])), options)
+        _, law = _fit(table.take(~np.isin(run, run[out])), options)
     except ValueError as error:
         return {"why_not": str(error)}
     with jax.enable_x64(True):
@@ -138,13 +137,13 @@ def _held_out(table: MixtureTable, options: MixtureOptions) -> dict[str, Any]:
     measured: dict[str, Any] = {
         "runs": len(out),
         "which": f"those of {flops[np.isin(ends, out)].min():.3g} FLOPs and more" if several else f"every {HELD_OUT}th",
-        "relative_error_of_loss": dict(zip(_names(table), relative.mean(axis=0).round(5).tolist(), strict=True)),
+        "relative_error_of_loss": dict(zip(table.names, relative.mean(axis=0).round(5).tolist(), strict=True)),
     }
     if not several and len(out) > 2:
         ranks = [_rank_correlation(losses[:, i], test.losses[:, i]) for i in range(losses.shape[1])]
-        measured["rank_correlation"] = dict(zip(_names(table), np.round(ranks, 4).tolist(), strict=True))
-    if test.scores is not None:
-        measured["mean_absolute_error"] = round(float(np.abs(scores - test.scores).mean()), 5)
+        measured["rank_correlation"] = dict(zip(table.names, np.round(ranks, 4).tolist(), strict=True))
+    if test.scores is not None and not np.isnan(test.scores).all():
+        measured["mean_absolute_error"] = round(float(np.nanmean(np.abs(scores - test.scores))), 5)
     return measured
 
 
@@ -170,10 +169,6 @@ def _valid(ends: MixtureTable) -> str:
         return f"{len(ends.flops)} runs of {spent}, one training mixture"
     ranges = zip(ends.sources, ends.shares.min(axis=0), ends.shares.max(axis=0), strict=True)
     return f"{len(ends.flops)} runs of {spent}; shares " + ", ".join(f"{name} {a:.2g} to {b:.2g}" for name, a, b in ranges)
-
-
-def _names(table: MixtureTable) -> tuple[str, ...]:
-    return table.domains or tuple(str(i) for i in range(table.losses.shape[1]))
 
 
 def _top(table: MixtureTable) -> float:
