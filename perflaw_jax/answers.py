@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perflaw_jax.fitted import FittedLaw
     from perflaw_jax.laws import LawEntry
     from perflaw_jax.runner import Outcome
+    from perflaw_jax.scoreboard import Scoreboard
     from perflaw_jax.searched import Searched
 
 SHOWN = 10  # of the best designs
@@ -29,6 +30,10 @@ def predicted(result: Mapping[str, Any], as_json: bool) -> None:
         return machine(result)
     counts = result["counts"]
     print(f"{result['metric']} {result['score']:.2f} by {result['law']}" + (f" ({result['note']})" if result["note"] else ""))
+    if (judged := result["confidence"]).get("score_p05") is not None:
+        print(
+            f"nine of ten between {judged['score_p05']:.1f} and {judged['score_p95']:.1f}, by what the law knows of its errors"
+        )
     if result["limited_by"]:
         print(f"limited by {result['limited_by']}")
     parts = ", ".join(f"{name} {display.short(n)}" for name, n in result["parameters"].items() if n)
@@ -107,6 +112,57 @@ def models(scored: pd.DataFrame, errors: pd.DataFrame, notes: Mapping[str, str],
     text = {name: [_cell(v) for v in errors[name]] for name in errors.columns}
     display.table(text, title="MMLU points, predicted - reported (post-trained scores left out)")
     print("Dense models by performance-dense as published, MoE models by performance-moe (a reconstruction); nothing refitted.")
+
+
+def validated(board: Scoreboard, as_json: bool) -> None:
+    """The scoreboard: every law under every protocol, and with --json every model."""
+    from perflaw_jax.scoreboard import CHANCE, measures
+
+    measured = [(result, measures(result, board.models)) for result in board.results]
+    guessed = sum(mmlu <= CHANCE for mmlu in board.models["mmlu"])
+    if as_json:
+        left_out = {"post_trained": board.post_trained, "unknown": board.unknown}
+        about = {"models_scored": len(board.models), "at_chance": guessed, "left_out": left_out, "notes": board.notes}
+        laws = [{"law": result.law, "protocol": result.protocol} | numbers for result, numbers in measured]
+        return machine({**about, "laws": laws, "models": _by_model(board)})
+    display.table(
+        {
+            "law": [result.law for result, _ in measured],
+            "protocol": [result.protocol for result, _ in measured],
+            "models": [str(numbers["count"]) for _, numbers in measured],
+            "error": [_cell(numbers["mean_absolute_error"]) for _, numbers in measured],
+            "no guess": [_cell(numbers["mean_absolute_error_above_chance"]) for _, numbers in measured],
+            "dense": [_cell(numbers["mean_absolute_error_dense"]) for _, numbers in measured],
+            "MoE": [_cell(numbers["mean_absolute_error_moe"]) for _, numbers in measured],
+            "bias": [_cell(numbers["bias"]) for _, numbers in measured],
+            "rank": ["-" if (r := numbers["rank_correlation"]) is None else f"{r:.3f}" for _, numbers in measured],
+            "90 % holds": ["-" if (c := numbers["coverage"]) is None else display.share(c) for _, numbers in measured],
+            "width": [_cell(numbers["width"]) for _, numbers in measured],
+        },
+        title=f"MMLU points on {len(board.models)} base models, mean absolute error and predicted - reported",
+    )
+    print(f"{guessed} models at chance ({CHANCE:g} or less) count like the others; the column 'no guess' is without them.")
+    print("mmlu-calibrated and compute-sigmoid as published were fitted on data/models.csv: trust the other protocols there.")
+    left_out = {"post-trained": board.post_trained, "MMLU or training tokens unknown": board.unknown}
+    for why, names in left_out.items():
+        if names:
+            print(f"left out, {why}: {len(names)} ({', '.join(names)})")
+    for note in board.notes:
+        print(f"NOTE: {note}")
+
+
+def _by_model(board: Scoreboard) -> list[dict[str, Any]]:
+    """Every model with what each law says of it under each protocol, and the ends of its 90 % interval."""
+    models = json.loads(board.models.to_json(orient="records") or "")
+    models = [model | {"predicted": {}, "intervals": {}} for model in models]
+    for result in board.results:
+        for i, place in enumerate(result.rows):
+            model = models[place]
+            model["predicted"].setdefault(result.law, {})[result.protocol] = float(result.predicted[i])
+            if result.intervals is not None:
+                ends = [float(end[i]) for end in result.intervals]
+                model["intervals"].setdefault(result.law, {})[result.protocol] = ends
+    return models
 
 
 def swept(outcome: Outcome, as_json: bool) -> None:

@@ -26,6 +26,10 @@ app = typer.Typer(
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+Models = Annotated[
+    Path | None,
+    typer.Option("--models", exists=True, dir_okay=False, help="A table of the same columns in place of the shipped one."),
+]
 Law = Annotated[str | None, typer.Option(help="A law of `perflaw laws`, or your own as package.module:object.")]
 
 
@@ -130,10 +134,7 @@ def laws(as_json: Json = False) -> None:
 
 @app.command()
 def models(
-    models_file: Annotated[
-        Path | None,
-        typer.Option("--models", exists=True, dir_okay=False, help="A table of the same columns in place of the shipped one."),
-    ] = None,
+    models_file: Models = None,
     as_json: Json = False,
 ) -> None:
     """Show real models against the Performance Law, with errors per year and kind."""
@@ -146,6 +147,23 @@ def models(
 
 
 app.command()(fit)
+
+
+@app.command()
+def validate(
+    models_file: Models = None,
+    law: Law = None,
+    before: Annotated[str, typer.Option(metavar="YYYY-MM", help="Fit to earlier models, test on the later ones.")] = "2024-07",
+    as_json: Json = False,
+) -> None:
+    """Hold every MMLU law, or one beside the baselines, against real models: as published, and refitted without them."""
+    from perflaw_jax import datasets
+    from perflaw_jax.catalogue import find_law
+
+    chosen = None if law is None else find_law(law)
+    from perflaw_jax.scoreboard import scoreboard
+
+    answers.validated(scoreboard(datasets.load_models(models_file), chosen, before), as_json)
 
 
 @app.command()

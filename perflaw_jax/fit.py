@@ -1,27 +1,24 @@
 """Fits: the coefficients of a law from runs, by many starts under a Huber loss, and how well the runs pin them down.
 
-One objective serves all: ``sum_i w_i huber(residual_i)``, minimised by BFGS in coordinates of the order of one. Starts and
-bootstrap resamples are lanes of one vmapped program; a resample is a vector of weights, the number of times that each run was
-drawn.
+A fit follows the best of many starts; a bootstrap goes on from the fit to all runs, each resample with the number of times that
+every run was drawn for a weight. Both are lanes of one program, see ``minimise``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from perflaw_jax.laws.entry import coefficients, with_coefficients
+from perflaw_jax.minimise import filled_weights, law_at, linearised, losses, minimise, place_of, scales, task_of
 from perflaw_jax.recipes import Recipe
 
 DRAWN, STARTS = 4096, 48  # starts that are looked at, and the best of them that are followed
-STEPS = 1000  # at most
 SAME = 1e-4  # relative: two starts that came so close found the same minimum
 FLAT = 1e-3  # largest gradient at a minimum, relative to the loss, in coordinates of the order of one
+NOTHING = 1e-9  # a loss so small, relative to that of a usual start, is none
 LOST = 1e-6  # singular value, relative to the largest, below which a combination of coefficients is not identified
 
 
@@ -65,32 +62,32 @@ def fit(recipe: Recipe, rows: Rows, seed: int = 0) -> Fit:
         seed: of the starts.
 
     Raises:
-        ValueError: there are fewer rows, or fewer distinct ones, than coefficients to fit.
+        ValueError: there are fewer distinct rows than coefficients to fit.
     """
     enough(recipe, rows)
-    problem = _Problem(recipe, rows)
+    task, form = task_of(recipe, rows.inputs, rows.target)
     with jax.enable_x64(True):
-        ones = np.ones(len(rows.target))
-        starts = np.random.default_rng(seed).uniform(-1, 1, (DRAWN, len(problem.free)))
+        once = filled_weights(np.ones((1, len(rows.target))))
+        starts = np.random.default_rng(seed).uniform(-1, 1, (DRAWN, len(form.free)))
         starts[0] = 0
-        first = np.nan_to_num(np.asarray(problem.losses(starts, ones)), nan=np.inf, posinf=np.inf)
+        first = np.nan_to_num(np.asarray(losses(form, task, starts, once[0])), nan=np.inf, posinf=np.inf)
         followed = starts[np.argsort(first, kind="stable")[:STARTS]]
-        ends, losses = (np.asarray(a) for a in problem.minimise(followed, np.broadcast_to(ones, (STARTS, len(ones)))))
-        losses = np.where(np.isfinite(losses), losses, np.inf)
-        best = int(losses.argmin())
-        slope = float(np.abs(np.asarray(problem.gradient(ends[best], ones))).max())
-        jacobian, errors = (np.asarray(a) for a in problem.linearised(ends[best]))
-        law, scale = jax.tree.map(float, problem.law(ends[best])), problem.scales(ends[best])
-    agreeing = float(np.mean(losses <= losses[best] * (1 + SAME) + 1e-300))
-    covariance, lost = _curvature(jacobian, errors, problem.free)
-    notes = [*_convergence(slope, losses[best], agreeing), *lost]
+        ends, found = map(np.asarray, minimise(form, task, followed, np.repeat(once, STARTS, axis=0)))
+        found = np.where(np.isfinite(found), found, np.inf)
+        best = int(found.argmin())
+        slope, jacobian, errors = map(np.asarray, linearised(form, task, ends[best], once[0]))
+        law, scale = jax.tree.map(float, law_at(form, task, ends[best])), np.asarray(scales(form, task, ends[best]))
+    count, finite = len(rows.target), first[np.isfinite(first)]
+    nothing = NOTHING * float(np.median(finite)) if len(finite) else 0.0
+    agreeing = float(np.mean(found <= found[best] * (1 + SAME) + nothing))
+    covariance, lost = _curvature(jacobian[:count], errors[:count], form.free)
     return Fit(
         law=law,
-        free=problem.free,
-        objective=float(losses[best]),
-        errors=errors,
+        free=form.free,
+        objective=float(found[best]),
+        errors=errors[:count],
         covariance=covariance * np.outer(scale, scale),
-        notes=tuple(notes),
+        notes=(*_convergence(float(slope), float(found[best]) + nothing, agreeing), *lost),
         agreeing=agreeing,
     )
 
@@ -113,15 +110,15 @@ def refit(recipe: Recipe, rows: Rows, found: Fit, draws: np.ndarray) -> tuple[An
         The laws as one pytree with a leading axis [count], and which of them are of use: finite, and from at least as many
         distinct rows as there are coefficients [count].
     """
-    problem = _Problem(recipe, rows)
+    task, form = task_of(recipe, rows.inputs, rows.target)
     weights = draws[:, rows.run].astype(float)
     with jax.enable_x64(True):
-        start = problem.place(found.law)
-        ends, losses = problem.minimise(np.broadcast_to(start, (len(draws), len(start))), weights)
-        laws = jax.vmap(problem.law)(ends)
+        start = np.broadcast_to(place_of(form, task, found.law), (len(draws), len(form.free)))
+        ends, reached = minimise(form, task, start, filled_weights(weights))
+        laws = jax.vmap(lambda u: law_at(form, task, u))(ends)
         laws = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (len(draws), *np.shape(leaf)[1:])), laws)
     distinct = np.array([len(np.unique(rows_of(rows)[drawn > 0], axis=0)) for drawn in weights])
-    return laws, np.isfinite(np.asarray(losses)) & (distinct >= len(problem.free))
+    return laws, np.isfinite(np.asarray(reached)) & (distinct >= len(form.free))
 
 
 def enough(recipe: Recipe, rows: Rows) -> None:
@@ -136,76 +133,6 @@ def enough(recipe: Recipe, rows: Rows) -> None:
 def rows_of(rows: Rows) -> np.ndarray:
     """The inputs as [n, inputs]."""
     return np.stack([np.asarray(column, float) for column in rows.inputs.values()], axis=1)
-
-
-class _Problem:
-    """A recipe on rows, in coordinates u: the coefficient, or its logarithm, is where the recipe begins plus ``spread`` u."""
-
-    def __init__(self, recipe: Recipe, rows: Rows):
-        self.recipe, self.free = recipe, tuple(recipe.spread)
-        known = coefficients(recipe.law)
-        self._center = np.array([np.log(known[n]) if n in recipe.positive else known[n] for n in self.free], float)
-        self._spread = np.array([recipe.spread[n] for n in self.free], float)
-        self._data = {name: np.asarray(column, float) for name, column in rows.inputs.items()}, np.asarray(rows.target, float)
-        self.losses = jax.jit(jax.vmap(self._loss, in_axes=(0, None)))
-        self.gradient = jax.jit(jax.grad(self._loss))
-        self.minimise = jax.jit(jax.vmap(partial(_bfgs, self._loss)))
-        self.linearised = jax.jit(lambda u: (jax.jacfwd(self._residuals)(u), self._residuals(u)))
-
-    def law(self, u: Any) -> Any:
-        """The law at a place."""
-        return with_coefficients(self.recipe.law, dict(zip(self.free, self._values(u), strict=True)))
-
-    def place(self, law: Any) -> np.ndarray:
-        """Where a law is."""
-        found = coefficients(law)
-        values = np.array([np.log(found[n]) if n in self.recipe.positive else found[n] for n in self.free], float)
-        return (values - self._center) / self._spread
-
-    def scales(self, u: np.ndarray) -> np.ndarray:
-        """Change of each coefficient with its coordinate."""
-        values = np.asarray(self._values(u))
-        return self._spread * np.where([n in self.recipe.positive for n in self.free], values, 1.0)
-
-    def _values(self, u: Any) -> Any:
-        at = self._center + self._spread * u
-        return jnp.where(np.array([n in self.recipe.positive for n in self.free]), jnp.exp(at), at)
-
-    def _residuals(self, u: Any) -> Any:
-        inputs, target = self._data
-        law = self.law(u)
-        formula = getattr(law, "of_loss", None) or law.of
-        predicted = jax.vmap(formula)(*(inputs[name] for name in self.recipe.inputs))
-        if self.recipe.clamped:
-            predicted = law.clamp(predicted)
-        return jnp.log(predicted) - jnp.log(target) if self.recipe.logarithmic else predicted - target
-
-    def _loss(self, u: Any, weights: Any) -> Any:
-        return jnp.sum(weights * huber(self._residuals(u), self.recipe.delta))
-
-
-def huber(residual: Any, delta: float) -> Any:
-    """``r^2 / 2`` up to ``delta``, and linear beyond.
-
-    >>> float(huber(0.5, 1.0)), float(huber(-3.0, 1.0)), float(huber(-3.0, float("inf")))
-    (0.125, 2.5, 4.5)
-    """
-    if np.isinf(delta):
-        return jnp.square(residual) / 2
-    size = jnp.minimum(abs(residual), delta)
-    return size * (abs(residual) - size / 2)
-
-
-def _bfgs(loss: Any, start: Any, weights: Any) -> tuple[Any, Any]:
-    """The place and the value of the minimum that a start leads to."""
-    import optimistix
-
-    scale = jnp.maximum(loss(start, weights), 1e-300)
-    solver = optimistix.BFGS(rtol=1e-10, atol=1e-12)
-    found = optimistix.minimise(
-        lambda u, weights: loss(u, weights) / scale, solver, start, args=weights, max_steps=STEPS, throw=False
-    )
-    return found.value, loss(found.value, weights)
 
 
 def _curvature(jacobian: np.ndarray, errors: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
@@ -230,8 +157,8 @@ def _convergence(slope: float, loss: float, agreeing: float) -> list[str]:
     notes = []
     if not np.isfinite(loss):
         return ["did not converge: no start led to a finite loss"]
-    if slope > FLAT * max(loss, 1e-12):
-        notes.append(f"did not converge: the loss still changes by {slope / max(loss, 1e-300):.1g} of itself")
+    if slope > FLAT * loss:
+        notes.append(f"did not converge: the loss still changes by {slope / loss:.1g} of itself")
     if agreeing * STARTS < 2:
         notes.append("found by one start alone: there may be a better minimum")
     return notes

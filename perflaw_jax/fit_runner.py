@@ -17,11 +17,11 @@ from perflaw_jax.fitted import CovarianceRecord, DataRecord, FittedLaw, SupportR
 from perflaw_jax.law_forms import as_record
 from perflaw_jax.laws import LAWS, TwoStage
 from perflaw_jax.laws.entry import coefficients, with_coefficients
-from perflaw_jax.laws.loss import ComputeLoss
 from perflaw_jax.recipes import LOSS_LAWS, RECIPES, SCORE_LAWS, SCORE_MAPS, Recipe
 
 ABOVE_CHANCE = 0.05  # of the full score: checkpoints closer to chance say nothing of the slope
 NAMED = {"flp": "power-law + linear", "flp-logistic": "power-law-irreducible + logistic"}
+LOCAL = {"flp-logistic": 0.3}  # nats; chosen on the OLMo ladder by what runs up to 1.3B say of those of 3.2B
 VARIANTS = ("chinchilla", "overtraining")  # the registry has several of one form
 
 
@@ -81,6 +81,8 @@ def fit_law(name: str, table: Table, wanted: Wanted) -> tuple[FittedLaw, list[St
     plan = plan_of(name)
     if wanted.bootstrap < 0:
         raise ValueError(f"--bootstrap: must be >= 0, not {wanted.bootstrap}")
+    if wanted.local is None:
+        wanted = replace(wanted, local=LOCAL.get(name))
     recipes = _recipes(plan, table, wanted)
     columns = _columns(recipes, table, wanted)
     run = table.runs(wanted.runs)
@@ -91,7 +93,8 @@ def fit_law(name: str, table: Table, wanted: Wanted) -> tuple[FittedLaw, list[St
         )
         rows = Rows({n: columns[n][chosen] for n in recipe.inputs}, columns[recipe.target][chosen], run[chosen])
 
-        table.no_duplicates(chosen, [columns[n] for n in (*recipe.inputs, recipe.target)], "runs")
+        same = [run, *columns.values()] if part in SCORE_MAPS else [columns[n] for n in (*recipe.inputs, recipe.target)]
+        table.no_duplicates(chosen, same, "checkpoints" if part in SCORE_MAPS else "runs")
         stages.append(Stage(prefix, recipe, rows, fit(recipe, rows, wanted.seed)))
         notes += [f"{prefix}{note}" if prefix else note for note in stages[-1].found.notes]
     return _record(name, stages, _Bootstrap.of(stages, wanted, notes), notes, table, wanted), stages
@@ -122,12 +125,27 @@ def _recipes(plan: tuple[str, ...], table: Table, wanted: Wanted) -> dict[str, R
                 known = [known for recipe in recipes.values() for known in coefficients(recipe.law)]
                 raise ValueError(f"--{kind}: no coefficient named {name!r}; {nearest(name, known)}")
     for part, recipe in recipes.items():
-        if isinstance(recipe.law, ComputeLoss):
+        if hasattr(recipe.law, "flops"):
             recipe = replace(recipe, law=replace(recipe.law, flops=table.flops_name()))
+        if recipe.target == "score" and not recipe.clamped:
+            recipe = replace(recipe, law=_with_ends(recipe.law, table, wanted))
         recipe = recipe.holding({n: v for n, v in wanted.hold.items() if n in coefficients(recipe.law)})
         recipe = recipe.freeing({n: v for n, v in wanted.free.items() if n in coefficients(recipe.law)})
         recipes[part] = recipe if wanted.huber is None else replace(recipe, delta=wanted.huber)
     return recipes
+
+
+def _with_ends(law: Any, table: Table, wanted: Wanted) -> Any:
+    """The law with the ends of its scores: a guess, and the most there is in the unit of the target."""
+    full = _full(table.column(_named(table, wanted)))
+    ends = {"top": full, "ceiling": full, "chance": wanted.chance or 0.0}
+    return with_coefficients(law, {name: value for name, value in ends.items() if name in coefficients(law)})
+
+
+def _named(table: Table, wanted: Wanted) -> str:
+    if wanted.target is None:
+        raise ValueError(f"--target: name the column of the score; there are {', '.join(map(str, table.frame.columns))}")
+    return wanted.target
 
 
 def _columns(recipes: Mapping[str, Recipe], table: Table, wanted: Wanted) -> dict[str, np.ndarray]:
@@ -151,9 +169,8 @@ def _loss(table: Table, wanted: Wanted, part: str) -> np.ndarray:
 
 
 def _score(table: Table, wanted: Wanted, recipe: Recipe) -> np.ndarray:
-    if wanted.target is None:
-        raise ValueError(f"--target: name the column of the score; there are {', '.join(map(str, table.frame.columns))}")
-    score = table.positive(wanted.target) if recipe.logarithmic else table.column(wanted.target)
+    name = _named(table, wanted)
+    score = table.positive(name) if recipe.logarithmic else table.column(name)
     if recipe.clamped and "score_is_post_trained" in table.frame:  # says little about pre-training
         score = np.where([str(cell) == "True" for cell in table.frame["score_is_post_trained"]], np.nan, score)
     return score
@@ -229,7 +246,7 @@ class _Bootstrap:
 def _record(name: str, stages: list[Stage], drawn: _Bootstrap, notes: list[str], table: Table, wanted: Wanted) -> FittedLaw:
     """The fitted law as its file holds it."""
     first, last = stages[0], stages[-1]
-    law = TwoStage(first.found.law, _ended(last, table, wanted)) if len(stages) == 2 else _ended(first, table, wanted)
+    law = TwoStage(first.found.law, last.found.law) if len(stages) == 2 else first.found.law
     points = np.unique(rows_of(first.rows), axis=0)
     support = support_of(first.recipe.inputs, points)
     ranges = ", ".join(
@@ -254,13 +271,6 @@ def _record(name: str, stages: list[Stage], drawn: _Bootstrap, notes: list[str],
         data=DataRecord(file=table.file, sha256=table.sha256, rows=len(table.frame), runs=len(np.unique(first.rows.run))),
         fit={(stage.prefix or "law.")[:-1]: summary(stage.found) | {"rows": len(stage.rows.target)} for stage in stages},
     )
-
-
-def _ended(stage: Stage, table: Table, wanted: Wanted) -> Any:
-    """The law of the last stage with the ends of its scores."""
-    ends = {"top": _full(stage.rows.target), "chance": wanted.chance or 0.0}
-    law = stage.found.law
-    return with_coefficients(law, {name: value for name, value in ends.items() if name in coefficients(law)})
 
 
 def _joined(stages: list[Stage]) -> np.ndarray:

@@ -53,7 +53,8 @@ class Table:
         if name not in self.frame:
             raise ValueError(f"{self.file}: no column {name!r}; {nearest(name, map(str, self.frame.columns))}")
         values = np.asarray(pd.to_numeric(self.frame[name], errors="coerce"), float)
-        self.refuse(name, np.isnan(values) & ~np.asarray(self.frame[name].isna(), bool), "must be a number")
+        blank = np.asarray(self.frame[name].isna(), bool)
+        self.refuse(name, ~np.isfinite(values) & ~blank, "must be a finite number")
         return values
 
     def positive(self, name: str) -> np.ndarray:

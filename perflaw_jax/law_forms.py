@@ -9,6 +9,7 @@ import numpy as np
 from perflaw_jax.design import nearest
 from perflaw_jax.laws.loss import Chinchilla, ComputeLoss, KaplanJoint, Overtraining
 from perflaw_jax.laws.mixture import DomainLosses, MixingLosses, ProductLosses, ScoreNetwork, WeightedLoss
+from perflaw_jax.laws.mmlu import ComputeSigmoid, MmluCalibrated
 from perflaw_jax.laws.performance import PerformanceDense, PerformanceMoE
 from perflaw_jax.laws.scores import CompressionScore, LinearScore, LogisticScore, TopOneError
 from perflaw_jax.laws.two_stage import FlopsToPerformance, TwoStage
@@ -16,6 +17,8 @@ from perflaw_jax.laws.two_stage import FlopsToPerformance, TwoStage
 FORMS: dict[str, Any] = {
     "performance-dense": PerformanceDense,
     "performance-moe": PerformanceMoE,
+    "mmlu-calibrated": MmluCalibrated,
+    "compute-sigmoid": ComputeSigmoid,
     "chinchilla": Chinchilla,
     "compute-loss": ComputeLoss,
     "kaplan-joint": KaplanJoint,
@@ -50,7 +53,7 @@ def from_record(record: Mapping[str, Any], where: str = "law") -> Any:
         if name not in _names(kind):
             raise ValueError(f"{where}.{name}: {form} has no such coefficient; {nearest(name, _names(kind))}")
     try:
-        return kind(**{name: _coefficient(value, f"{where}.{name}") for name, value in given.items()})
+        return kind(**{name: _coefficient(value, f"{where}.{name}", name in _words(kind)) for name, value in given.items()})
     except TypeError:
         missing = [name for name in _names(kind) if name not in given]
         raise ValueError(f"{where}: {form} needs {', '.join(missing)}") from None
@@ -58,6 +61,11 @@ def from_record(record: Mapping[str, Any], where: str = "law") -> Any:
 
 def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else kind._fields
+
+
+def _words(kind: Any) -> set[str]:
+    """The names of what is no number: how a law counts, what it tells apart."""
+    return {field.name for field in fields(kind) if field.metadata.get("static")} if is_dataclass(kind) else set()
 
 
 def _plain(value: Any) -> Any:
@@ -68,13 +76,11 @@ def _plain(value: Any) -> Any:
     return np.asarray(value, float).tolist()
 
 
-def _coefficient(value: Any, where: str) -> Any:
+def _coefficient(value: Any, where: str, word: bool) -> Any:
     if isinstance(value, Mapping):
         return from_record(value, where)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return tuple(value)
+    if word:
+        return tuple(value) if isinstance(value, list) else value
     try:
         numbers = np.asarray(value, float)
     except (TypeError, ValueError):

@@ -105,7 +105,8 @@ def score_models(path: str | None = None) -> Any:
     moe = (models["kind"] == "moe").to_numpy()
     with jax.enable_x64(True):
         design = _designs(models)
-        scores = {name: np.asarray(LAWS[name].law.clamp(jax.vmap(LAWS[name].law.raw)(design))) for name in LAWS}
+        published = {name: LAWS[name].law for name in ("performance-dense", "performance-moe")}
+        scores = {name: np.asarray(law.clamp(jax.vmap(law.raw)(design))) for name, law in published.items()}
         total = np.asarray(jax.vmap(accounting.total_params)(design))
     predicted = np.where(moe, scores["performance-moe"], scores["performance-dense"])
     predicted = np.where(np.isfinite(predicted) & np.isfinite(np.asarray(design.training_tokens)), predicted, np.nan)

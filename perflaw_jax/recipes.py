@@ -7,6 +7,7 @@ from typing import Any
 from perflaw_jax.design import nearest
 from perflaw_jax.laws.entry import coefficients, with_coefficients
 from perflaw_jax.laws.loss import Chinchilla, ComputeLoss, KaplanJoint, Overtraining
+from perflaw_jax.laws.mmlu import ComputeSigmoid, MmluCalibrated
 from perflaw_jax.laws.performance import PerformanceDense, PerformanceMoE
 from perflaw_jax.laws.scores import CompressionScore, LinearScore, LogisticScore, TopOneError
 from perflaw_jax.laws.two_stage import FlopsToPerformance
@@ -68,6 +69,7 @@ def _logs(law: Any, target: str, spread: Mapping[str, float], **options: Any) ->
 
 _LOSS = {"logarithmic": True, "delta": 1e-3}  # as Hoffmann et al. fit; the sum, not the mean, of the Huber losses
 _WEIGHTS = {"layers": 10.0, "hidden": 5.0, "ffn": 5.0, "tokens": 5.0, "bias": 40.0}
+_SATURATION = {"limit": 1.0, "size_scale": 1.0, "size_exponent": 0.2, "token_scale": 1.0, "token_exponent": 0.2}
 _COMPUTE = {"scale_flops": 12.0, "exponent": 1.0}
 
 LOSS_LAWS: dict[str, Recipe] = {  # a loss from a design
@@ -102,6 +104,8 @@ SCORE_LAWS: dict[str, Recipe] = {  # a score from a design
     "flops-to-performance": _logs(FlopsToPerformance(1e22, 0.15), "score", _COMPUTE, logarithmic=True),
     "performance-dense": Recipe(PerformanceDense(), "score", _WEIGHTS, delta=2.0, clamped=True),
     "performance-moe": Recipe(PerformanceMoE(), "score", {**_WEIGHTS, "expansion_exponent": 0.5}, delta=2.0, clamped=True),
+    "mmlu-calibrated": Recipe(MmluCalibrated(), "score", _SATURATION, delta=2.0),  # runs of one time: no progress to fit
+    "compute-sigmoid": Recipe(ComputeSigmoid(), "score", {"intercept": 3.0, "slope": 0.5}, delta=2.0),
 }
 
 RECIPES = {**LOSS_LAWS, **SCORE_MAPS, **SCORE_LAWS}

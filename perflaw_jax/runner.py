@@ -107,7 +107,7 @@ def _ranking(rank_by: str, entry: LawEntry) -> Any:
         return getattr(entry.law, "point", entry.law)
     if not hasattr(entry.law, "quantile"):
         raise ValueError(
-            f"output.rank_by: {entry.name} has no ensemble; rank by score, or fit the law yourself with --bootstrap"
+            f"output.rank_by: {entry.name} has no ensemble or interval; rank by score, or fit the law yourself with --bootstrap"
         )
     return Quantile(entry.law, QUANTILES[rank_by])
 

@@ -40,6 +40,26 @@ def clamp(raw: float) -> float:
     return raw
 
 
+def mmlu_calibrated(N: float, h: float, T: float, S: float, A: float, year: float = 2025.0) -> float:
+    """This project's calibration: MMLU of a model of some year."""
+    a, c1, alpha, c2, beta, q = 3.307779925427, 1.270199143030, 0.304075728508, 0.434363956269, 0.374850320481, 0.885864392344
+    years = min(max(year - 2024, -1.5), 0.25)
+    size = A * (S / A) ** 0.1 * (min(max(h / N, 40), 200) / 128) ** -0.8 * math.exp(q * years)
+    x = a - math.exp(c1) * size**-alpha - math.exp(c2) * T**-beta
+    return 25 + 65 * math.exp(-math.exp(min(-x, 50)))
+
+
+def mmlu_interval(score: float) -> tuple[float, float]:
+    """Where nine of ten models lie for which it says ``score``."""
+    spread = 2 + 8 * (1 - math.exp(-(score - 25) / 3))
+    return max(score - 1.4142330673 * spread, 25 - 2 * 1.4142330673), min(score + 1.1469943377 * spread, 100)
+
+
+def compute_sigmoid(flops: float) -> float:
+    """MMLU from training FLOPs alone."""
+    return 25 + 65 / (1 + math.exp(4.324948135391743 - 0.8059910839929515 * math.log(flops / 1e21)))
+
+
 # --- counts ------------------------------------------------------------------------------------------------------------
 
 

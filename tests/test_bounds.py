@@ -228,8 +228,8 @@ LIMITS = {
     "aspect_ratio": Bound(min=20.0, max=200.0),
     "tokens_per_param": Bound(max=1e3),
     "hidden_size": Bound(multiple_of=128),
-    "score": Bound(min=30.0),
 }
+LEAST_SCORE = {"points": 30.0, "nats/token": 2.0, "fraction": 0.3}
 
 
 def design_boxes(seed):
@@ -247,9 +247,10 @@ def design_boxes(seed):
 def test_laws_and_limits(name, spend):
     fields = [field for field in FIELDS if spend is None or field != "training_tokens"]
     kept = [list(FIELDS).index(field) for field in fields]
+    limits = LIMITS | {"score": Bound(min=LEAST_SCORE[LAWS[name].unit])}
 
     def evaluated(x):
-        return evaluate(make_design(dict(zip(fields, x, strict=True)), spend), LAWS[name].law, LIMITS)
+        return evaluate(make_design(dict(zip(fields, x, strict=True)), spend), LAWS[name].law, limits)
 
     lower, upper, points = (part[..., kept] for part in design_boxes(3))
     with jax.enable_x64(True):

@@ -191,7 +191,7 @@ def test_vmap_equals_loop(entry, data):
 @given(data=st.data())
 def test_float32_is_close_to_float64(entry, data):
     config = data.draw(of(entry))
-    exact = raw(entry.law, {name: float(np.float32(value)) for name, value in config.items()})
+    exact = raw(entry.law, {name: float(np.float32(value)) for name, value in config.items() if name in FIELDS})
     rough = float(RAW(entry.law, floats(config)))
     assert abs(rough - exact) <= 2e-6 * (100 + abs(exact))  # the terms of a sum near 0 are of the order of 100
 
@@ -305,7 +305,7 @@ def test_a_users_entry(own):
     [
         (
             "performance-dens",
-            "law: no law named 'performance-dens'; did you mean 'performance-dense'?, or 'package.module:object'",
+            "law: no law named 'performance-dens'; did you mean 'performance-dense'?; or 'package.module:object' for ",
         ),
         ("zzz", "law: no law named 'zzz'; allowed: performance-dense, "),
         ("own.absent:law", "law: cannot load own.absent:law: ModuleNotFoundError"),

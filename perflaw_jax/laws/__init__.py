@@ -7,6 +7,7 @@ has ``of_loss(loss) -> raw`` in place of both.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from perflaw_jax.laws.adapters import FunctionLaw as FunctionLaw
 from perflaw_jax.laws.adapters import Negated as Negated
@@ -17,9 +18,12 @@ from perflaw_jax.laws.entry import Law as Law
 from perflaw_jax.laws.entry import LawEntry as LawEntry
 from perflaw_jax.laws.entry import Support as Support
 from perflaw_jax.laws.loss import Chinchilla, ComputeLoss, KaplanJoint, Overtraining
+from perflaw_jax.laws.mmlu import ComputeSigmoid as ComputeSigmoid
+from perflaw_jax.laws.mmlu import MmluCalibrated as MmluCalibrated
 from perflaw_jax.laws.performance import PerformanceDense as PerformanceDense
 from perflaw_jax.laws.performance import PerformanceMoE as PerformanceMoE
-from perflaw_jax.laws.scores import CompressionScore, TopOneError
+from perflaw_jax.laws.scores import CompressionScore, LinearScore, LogisticScore, TopOneError
+from perflaw_jax.laws.two_stage import FlopsToPerformance
 from perflaw_jax.laws.two_stage import TwoStage as TwoStage
 
 _PAPER = "Wu & Tang, Performance Law of Large Language Models, arXiv 2408.09895"
@@ -127,6 +131,43 @@ def _overtraining() -> Iterable[LawEntry]:
             )
 
 
+def _flops_to_loss_to_performance() -> Iterable[LawEntry]:
+    ladder: dict[str, Any] = {
+        "metric": "MMLU, ranked classification",
+        "unit": "points",
+        "valid": "25 dense runs of the OLMo ladder, 190M to 3.2B parameters without embeddings, 2.2e18 to 1.2e22 FLOPs",
+        "experts": False,
+        "support": Support.of_ranges({"non_embedding_flops": (2.18e18, 1.21e22)}),
+    }
+    paper, data = "Chen et al., arXiv 2410.08527", "constants fitted on allenai/OLMo-ladder (Apache-2.0)"
+    yield LawEntry(
+        name="flp",
+        law=TwoStage(
+            ComputeLoss(8.770541728092393e29, 0.04660618567965126), LinearScore(85.22866772, -19.150894522, 25.0, 100.0)
+        ),
+        source=f"FLP, {paper}: power law, then linear; {data}",
+        note="scores of the rc form, which are lower than those of the usual form; its two stages err in opposite directions",
+        **ladder,
+    )
+    yield LawEntry(
+        name="flp-logistic",
+        law=TwoStage(
+            ComputeLoss(1.004477579648944e22, 0.09055748060168031, 1.3747262773986402),
+            LogisticScore(1.8510910162688143, 2.488444978586192, 100.0, 25.0),
+        ),
+        source=f"this project's variant of FLP, {paper}: irreducible loss, then logistic near the least loss; {data}",
+        note="scores of the rc form, which are lower than those of the usual form",
+        **ladder,
+    )
+    yield LawEntry(
+        name="flops-to-performance",
+        law=FlopsToPerformance(1.1153723934268099e-08, 0.0532067484354152, 100.0),
+        source=f"the baseline FP of {paper}, its form from memory; {data}",
+        note="scores of the rc form, which are lower than those of the usual form; a baseline, not a law to choose by",
+        **ladder,
+    )
+
+
 def _compression() -> Iterable[LawEntry]:
     yield LawEntry(
         name="compression",
@@ -141,6 +182,34 @@ def _compression() -> Iterable[LawEntry]:
     )
 
 
+def _calibrated() -> Iterable[LawEntry]:
+    ours = {"metric": "MMLU", "unit": "points", "experts": True}
+    source = "this project's calibration on the 200 base models of data/models.csv that report MMLU and training tokens"
+    seen = {"active_params": (7e7, 5.4e11), "total_params": (7e7, 6.9e11)}
+    yield LawEntry(
+        name="mmlu-calibrated",
+        law=MmluCalibrated(),
+        source=source,
+        valid="base models of 2020 to 2024, 0.07B to 540B active parameters, 0.002 to 18 trillion tokens (mean absolute error "
+        "4.5 on organisations not fitted on, see perflaw validate); release_year stands for the average recipe of its time",
+        note="hidden size / layers is a correlation, flat outside 40 to 200; weak evidence with experts",
+        least={"release_year": 2000.0},
+        support=Support.of_ranges({**seen, "aspect_ratio": (19.2, 384.0), "training_tokens": (2.2e9, 1.8e13)}),
+        **ours,
+    )
+    yield LawEntry(
+        name="compute-sigmoid",
+        law=ComputeSigmoid(),
+        source=source,
+        valid="base models of 2020 to 2024",
+        note="a baseline: knows nothing of the shape but the FLOPs",
+        support=Support.of_ranges({"training_flops": (1.4e18, 3.8e25)}),
+        **ours,
+    )
+
+
 LAWS: dict[str, LawEntry] = {
-    entry.name: entry for laws in (_performance, _losses, _overtraining, _compression) for entry in laws()
+    entry.name: entry
+    for laws in (_performance, _calibrated, _losses, _overtraining, _flops_to_loss_to_performance, _compression)
+    for entry in laws()
 }

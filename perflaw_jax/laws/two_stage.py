@@ -1,7 +1,9 @@
 """Two laws in a row: any law of the loss, then any map from the loss to a score."""
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from perflaw_jax.accounting import quantity
@@ -40,12 +42,15 @@ class TwoStage(NamedTuple):
         return self.score.clamp(raw)
 
 
-class FlopsToPerformance(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FlopsToPerformance:
     """Score of a task from training FLOPs without a loss between: the baseline that FLP is held against.
 
     ``P = (C / C_M)^alpha``, at most ``top``
 
-    C training FLOPs without embeddings, P in the unit of ``top``. The form is quoted from memory: the paper's is not known.
+    C training FLOPs, counted as the quantity ``flops`` names, P in the unit of ``top``. The form is quoted from memory: the
+    paper's is not known.
 
     Source: the baseline FP of Chen et al., arXiv 2410.08527; constants refitted on the OLMo ladder, see ``laws/__init__``.
 
@@ -53,19 +58,23 @@ class FlopsToPerformance(NamedTuple):
     2.0
     """
 
-    scale_flops: Scalar
-    exponent: Scalar
+    scale_flops: Scalar  # C_M
+    exponent: Scalar  # alpha
     top: Scalar = 1.0
+    flops: str = field(default="non_embedding_flops", metadata={"static": True})
 
-    inputs = ("non_embedding_flops",)
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The quantity that counts as C."""
+        return (self.flops,)
 
-    def of(self, non_embedding_flops: Scalar) -> Scalar:
+    def of(self, flops: Scalar) -> Scalar:
         """The score before its clamp, from the law's input."""
-        return jnp.exp(self.exponent * (jnp.log(non_embedding_flops) - jnp.log(self.scale_flops)))
+        return jnp.exp(self.exponent * (jnp.log(flops) - jnp.log(self.scale_flops)))
 
     def raw(self, design: Design) -> Scalar:
         """The score before its clamp."""
-        return self.of(quantity("non_embedding_flops", design))
+        return self.of(quantity(self.flops, design))
 
     def clamp(self, raw: Scalar) -> Scalar:
         """No more than there is."""
