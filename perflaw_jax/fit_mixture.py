@@ -30,7 +30,7 @@ class MixtureOptions(NamedTuple):
     form: str = "ces"  # of the first stage, see ``fit_domains``
     irreducible: bool | None = None  # a loss that no compute takes away; None: where there are three budgets or more
     chance: float = 0.0
-    top: float | None = None  # the best score there is; None: 1, or 100 where a score is above 1
+    top: float | None = None  # the best score there is; None: 1, or 100 where a score is above 1.5
     network: NetworkSettings = CHOSEN
     seed: int = 0
     held_out: bool = True  # whether to fit again without some runs
@@ -172,7 +172,7 @@ def _valid(ends: MixtureTable) -> str:
 
 
 def _top(table: MixtureTable) -> float:
-    return 100.0 if table.scores is not None and (table.scores > 1).any() else 1.0
+    return 100.0 if table.scores is not None and (table.scores > 1.5).any() else 1.0
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -428,7 +428,7 @@ def test_a_table_of_flops_per_source(tmp_path):
         ({"training_flops": [1e18, -2e18, 2e18, 3e18]}, "training_flops: must be > 0, not -2e+18 (line 3)"),
         ({"training_flops": None}, "missing column training_flops or flops; has: run, data_fraction.web,"),
         ({"loss_prose": [4.0, 0.0, 3.4, 3.6]}, "loss_prose: must be > 0, not 0.0 (line 3)"),
-        ({"loss_prose": [4.0, "bad", 3.4, 3.6]}, "loss_prose: must be a number, not bad (line 3)"),
+        ({"loss_prose": [4.0, "bad", 3.4, 3.6]}, "loss_prose: must be a finite number, not bad (line 3)"),
         ({"loss_prose": [4.0, None, 3.4, 3.6]}, "loss prose: must be > 0 (line 3)"),
         ({"loss_prose": None, "loss_programs": None}, "no column of a loss: they are named loss_<domain>"),
         ({"acc": None}, "no column 'acc'; allowed: run, "),
