@@ -64,7 +64,8 @@ def laws(entries: Sequence[LawEntry], as_json: bool) -> None:
             print(f"  NOTE: {e.note}")
         print(f"  holds for: {e.valid}\n  source: {e.source}")
         numbers = {name: value for name, value in e.quoted.items() if isinstance(value, float)}
-        more = " and a network" if len(numbers) < len(e.quoted) else ""
+        lists = [name for name in e.quoted if name not in numbers]
+        more = f"; lists of numbers (--json): {', '.join(lists)}" if lists else ""
         print("  coefficients: " + ", ".join(f"{name} {value:.6g}" for name, value in numbers.items()) + more + "\n")
 
 

@@ -1,7 +1,9 @@
-"""Every law by its name: of the registry, composed of two, fitted (a JSON file), or a user's own."""
+"""Every law by its name: of the registry, shipped or fitted (a JSON file), composed of two, or a user's own."""
 
 import importlib
 import inspect
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,18 +12,33 @@ from perflaw_jax.design import nearest
 from perflaw_jax.fitted import load_fitted
 from perflaw_jax.laws import LAWS, FunctionLaw, LawEntry, OpaqueLaw, TwoStage
 
+SHIPPED = Path(__file__).parent / "data" / "laws"  # fitted laws that come with the package, made by benchmarks.shipped_laws
+
+
+def all_laws() -> Iterator[LawEntry]:
+    """The registry, then the shipped laws, each loaded when its turn comes."""
+    yield from LAWS.values()
+    yield from (load_fitted(path) for path in shipped().values())
+
+
+def shipped() -> dict[str, Path]:
+    """The files of the shipped laws by name, in the order of the names."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.json"))}
+
 
 def find_law(name: str) -> LawEntry:
     """The law of that name; ValueError otherwise.
 
     Args:
-        name: one of the registry; ``"fitted.json"``; ``"LOSS + SCORE"``, the loss of one law under the map from loss to score
-            of another; or the user's own, ``"package.module:object"``. The object may be a ``LawEntry``, an object with
-            ``raw`` and ``clamp`` (or a class of such), or a function ``score(design)`` written in jax.numpy; its attribute
-            ``higher_is_better = False`` says that less is better.
+        name: one of the registry or shipped; ``"fitted.json"``; ``"LOSS + SCORE"``, the loss of one law under the map from
+            loss to score of another; or the user's own, ``"package.module:object"``. The object may be a ``LawEntry``, an
+            object with ``raw`` and ``clamp`` (or a class of such), or a function ``score(design)`` written in jax.numpy; its
+            attribute ``higher_is_better = False`` says that less is better.
     """
     if name in LAWS:
         return LAWS[name]
+    if name in shipped():
+        return load_fitted(shipped()[name])
     if " + " in name:
         first, _, second = name.partition(" + ")
         return compose(find_law(first.strip()), find_law(second.strip()))
@@ -30,7 +47,7 @@ def find_law(name: str) -> LawEntry:
     module, colon, attribute = name.partition(":")
     if not (colon and module and attribute):
         others = "'package.module:object' for your own, or a fitted law's file.json"
-        raise ValueError(f"law: no law named {name!r}; {nearest(name, LAWS)}; or {others}")
+        raise ValueError(f"law: no law named {name!r}; {nearest(name, [*LAWS, *shipped()])}; or {others}")
     return _users_law(name, module, attribute)
 
 
@@ -43,6 +60,9 @@ def compose(first: LawEntry, second: LawEntry) -> LawEntry:
     if not isinstance(second.law, TwoStage):
         maps = [name for name, entry in LAWS.items() if isinstance(entry.law, TwoStage)]
         raise ValueError(f"law: {second.name} has no map from a loss to a score; those that have: {', '.join(maps)}")
+    given, wanted = (getattr(part, "losses", ("loss",)) for part in (loss, second.law.score))
+    if given != wanted:
+        raise ValueError(f"law: {second.name} takes the losses {', '.join(wanted)}; {first.name} predicts {', '.join(given)}")
     return LawEntry(
         name=f"{first.name} + {second.name}",
         law=TwoStage(loss, second.law.score),

@@ -127,9 +127,9 @@ def predict(
 @app.command()
 def laws(as_json: Json = False) -> None:
     """List the laws with their sources and the range that they hold for."""
-    from perflaw_jax.laws import LAWS
+    from perflaw_jax.catalogue import all_laws
 
-    answers.laws([*LAWS.values()], as_json)
+    answers.laws([*all_laws()], as_json)
 
 
 @app.command()

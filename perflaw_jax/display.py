@@ -59,7 +59,10 @@ def table(columns: Mapping[str, Sequence[str]], title: str | None = None) -> Non
 
 
 def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str, list[str]]:
-    """The first ``count`` designs, or all, as columns of strings: what a reader compares, experts where there are any."""
+    """The first ``count`` designs, or all, as columns of strings: what a reader compares, experts where there are any.
+
+    Of the shares of data domains those that differ between designs, or all that are above 0 where none does.
+    """
     experts = any(v > 0 for v in top["num_experts"][:count])
     spec = {
         "layers": ("num_hidden_layers", short),
@@ -74,16 +77,23 @@ def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str,
         "active": ("active_params", short),
         "FLOPs": ("training_flops", flops),
         "budget": ("budget_used", share),
+        **{name.removeprefix(FRACTION): (name, share) for name in _shares(top)},
         metric: ("score", points),
         "5 %": ("score_p05", points),
         "95 %": ("score_p95", points),
     }
     only_moe = {"experts", "chosen", "expert FFN", "shared FFN", "active"}
     shown = {name: c for name, c in spec.items() if (experts or name not in only_moe) and c[0] in top}
-    shown |= {name.removeprefix(FRACTION): (name, share) for name in top if is_fraction(name)}
     if experts and not any(v > 0 for v in top["intermediate_size"][:count]):
         del shown["FFN"]
     return {name: [form(v) for v in top[field][:count]] for name, (field, form) in shown.items()}
+
+
+def _shares(top: Mapping[str, Any]) -> list[str]:
+    ranges = {name: (min(values), max(values)) for name, values in top.items() if is_fraction(name) and len(values)}
+    return [name for name, (low, high) in ranges.items() if low < high] or [
+        name for name, (_, high) in ranges.items() if high > 0
+    ]
 
 
 def trials(account: Mapping[str, Any], sampler: str) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from perflaw_jax.design import nearest
 from perflaw_jax.laws.loss import Chinchilla, ComputeLoss, KaplanJoint, Overtraining
+from perflaw_jax.laws.mixture import DomainLosses, MixingLosses, ProductLosses, ScoreNetwork, WeightedLoss
 from perflaw_jax.laws.mmlu import ComputeSigmoid, MmluCalibrated
 from perflaw_jax.laws.performance import PerformanceDense, PerformanceMoE
 from perflaw_jax.laws.scores import CompressionScore, LinearScore, LogisticScore, TopOneError
@@ -28,6 +29,11 @@ FORMS: dict[str, Any] = {
     "top-one-error": TopOneError,
     "two-stage": TwoStage,
     "flops-to-performance": FlopsToPerformance,
+    "domain-losses": DomainLosses,
+    "product-losses": ProductLosses,
+    "mixing-losses": MixingLosses,
+    "score-network": ScoreNetwork,
+    "weighted-loss": WeightedLoss,
 }
 NAMES = {form: name for name, form in FORMS.items()}
 

@@ -304,8 +304,9 @@ def encodings(schema: pa.Schema, columns: Mapping[str, Column]) -> dict[str, Any
     computed = [field.name for field in schema if pa.types.is_floating(field.type)]
     if "training_tokens" in computed and not isinstance(columns["training_tokens"], np.ndarray):
         computed.remove("training_tokens")  # an axis or a constant; computed per row where the budget buys the tokens
-    encodings = {"candidate_id": "DELTA_BINARY_PACKED"} | dict.fromkeys(computed, "BYTE_STREAM_SPLIT")
     axes = [name for name in schema.names if isinstance(columns.get(name), tuple) and name not in FLAGS]
+    split = [name for name in computed if name not in axes]  # shares of data domains are floats and axes
+    encodings = {"candidate_id": "DELTA_BINARY_PACKED"} | dict.fromkeys(split, "BYTE_STREAM_SPLIT")
     return {
         "compression": "zstd",
         "compression_level": 1,

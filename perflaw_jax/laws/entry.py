@@ -96,6 +96,10 @@ class LawEntry:
                 raise ValueError(f"law_settings.{key}: must be at least {self.least[key]:g}, not {settings[key]:g}")
         if hasattr(self.law, "settings"):
             return replace(self, law=self.law._replace(**settings))
+        if lists := [key for key in settings if isinstance(self.quoted[key], list)]:
+            raise ValueError(
+                f"law_settings.{lists[0]}: is {np.size(self.quoted[lists[0]])} numbers in {self.name}, not one to set"
+            )
         return replace(self, law=with_coefficients(self.law, settings))
 
     def check(self, score: Callable[..., Scalar], *arguments: Any, experts: bool) -> None:
