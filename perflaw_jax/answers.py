@@ -75,6 +75,19 @@ def fitted(law: FittedLaw, stages: Sequence[Stage], path: Path, as_json: bool) -
         return machine(law.model_dump(mode="json", exclude={"sample"}) | {"out": str(path), "resamples": law.resamples})
     for stage in stages:
         print(f"{(stage.prefix or law.name + '.')[:-1]}: {len(stage.rows.target):,} rows of {len({*stage.rows.run}):,} runs")
+    if law.covariance:
+        _coefficients(law)
+    for stage in stages:
+        size = float((stage.found.errors**2).mean() ** 0.5)
+        unit = "of ln " if stage.recipe.logarithmic else "of the "
+        print(f"root mean square error {unit}{stage.recipe.target}: {size:.4g}")
+    if law.note:
+        print(f"NOTE: {law.note}")
+    print(f"holds for {law.valid}\nthe law is in {path}")
+
+
+def _coefficients(law: FittedLaw) -> None:
+    """What was fitted, and how well it is known."""
     found = law.entry().quoted
     free = law.covariance.names if law.covariance else ()
     columns = {
@@ -88,13 +101,6 @@ def fitted(law: FittedLaw, stages: Sequence[Stage], path: Path, as_json: bool) -
         columns["standard error"] = [f"{error:.2g}" for error in law.errors()]
     print()
     display.table(columns)
-    for stage in stages:
-        size = float((stage.found.errors**2).mean() ** 0.5)
-        unit = "of ln " if stage.recipe.logarithmic else "of the "
-        print(f"root mean square error {unit}{stage.recipe.target}: {size:.4g}")
-    if law.note:
-        print(f"NOTE: {law.note}")
-    print(f"holds for {law.valid}\nthe law is in {path}")
 
 
 def models(scored: pd.DataFrame, errors: pd.DataFrame, notes: Mapping[str, str], as_json: bool) -> None:

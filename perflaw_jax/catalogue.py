@@ -53,19 +53,20 @@ def find_law(name: str) -> LawEntry:
 
 def compose(first: LawEntry, second: LawEntry) -> LawEntry:
     """The loss of the first law under the second one's map from a loss to a score; ValueError where either has none."""
-    loss = first.law.loss if isinstance(first.law, TwoStage) else first.law
-    if first.metric != "loss" and not isinstance(first.law, TwoStage):
+    whole, other = (getattr(entry.law, "point", entry.law) for entry in (first, second))
+    loss = whole.loss if isinstance(whole, TwoStage) else whole
+    if first.metric != "loss" and not isinstance(whole, TwoStage):
         losses = [name for name, entry in LAWS.items() if entry.metric == "loss"]
         raise ValueError(f"law: {first.name} does not predict a loss; those that do: {', '.join(losses)}")
-    if not isinstance(second.law, TwoStage):
+    if not isinstance(other, TwoStage):
         maps = [name for name, entry in LAWS.items() if isinstance(entry.law, TwoStage)]
         raise ValueError(f"law: {second.name} has no map from a loss to a score; those that have: {', '.join(maps)}")
-    given, wanted = (getattr(part, "losses", ("loss",)) for part in (loss, second.law.score))
+    given, wanted = (getattr(part, "losses", ("loss",)) for part in (loss, other.score))
     if given != wanted:
         raise ValueError(f"law: {second.name} takes the losses {', '.join(wanted)}; {first.name} predicts {', '.join(given)}")
     return LawEntry(
         name=f"{first.name} + {second.name}",
-        law=TwoStage(loss, second.law.score),
+        law=TwoStage(loss, other.score),
         metric=second.metric,
         unit=second.unit,
         source=f"{first.source}; {second.source}",

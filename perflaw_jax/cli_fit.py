@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +29,15 @@ def fit(
     huber: Annotated[float | None, typer.Option(help="Residual from which errors count in proportion; inf: squares.")] = None,
     hold: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Hold a coefficient.")] = None,
     free: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Fit one that is held, from a value.")] = None,
+    form: Annotated[str, typer.Option(help="flp-m: ces, product or mixing: how the loss depends on the mixture.")] = "ces",
     bootstrap: Annotated[int, typer.Option(help="Resamples of whole runs; 0 for none.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the starts and the resamples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print machine-readable results.")] = False,
 ) -> None:
     """Fit a law on your own runs, with its uncertainty; the file is a law: law = "FILE.json" in a spec."""
+    for package in ("optimistix", "optax"):
+        if find_spec(package) is None:
+            raise ValueError(f"perflaw fit needs {package}: pip install 'perflaw_jax[fit]'")
     from perflaw_jax.fit_runner import Wanted, fit_law, plan_of
 
     plan_of(law)  # before anything is read
@@ -45,6 +50,7 @@ def fit(
         huber=_threshold(huber),
         hold=_values("--hold", hold or ()),
         free=_values("--free", free or ()),
+        form=form,
         bootstrap=bootstrap,
         seed=seed,
     )

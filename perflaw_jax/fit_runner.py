@@ -12,15 +12,18 @@ import numpy as np
 from perflaw_jax.confidence import support_of
 from perflaw_jax.design import nearest
 from perflaw_jax.fit import Fit, Rows, fit, refit, resampled_runs, rows_of, summary
+from perflaw_jax.fit_mixture import MixtureOptions, fit_mixture
 from perflaw_jax.fit_table import Table
 from perflaw_jax.fitted import CovarianceRecord, DataRecord, FittedLaw, SupportRecord, stacked
 from perflaw_jax.law_forms import as_record
 from perflaw_jax.laws import LAWS, TwoStage
 from perflaw_jax.laws.entry import coefficients, with_coefficients
+from perflaw_jax.mixture_table import mixture_table
 from perflaw_jax.recipes import LOSS_LAWS, RECIPES, SCORE_LAWS, SCORE_MAPS, Recipe
 
 ABOVE_CHANCE = 0.05  # of the full score: checkpoints closer to chance say nothing of the slope
 NAMED = {"flp": "power-law + linear", "flp-logistic": "power-law-irreducible + logistic"}
+MIXTURE = "flp-m"
 LOCAL = {"flp-logistic": 0.3}  # nats; chosen on the OLMo ladder by what runs up to 1.3B say of those of 3.2B
 VARIANTS = ("chinchilla", "overtraining")  # the registry has several of one form
 
@@ -38,6 +41,7 @@ class Wanted:
         huber: threshold of the residual in place of the law's own.
         hold: coefficients held at a value.
         free: coefficients fitted from a value, which are held otherwise.
+        form: of the losses of a mixture law, see ``fit_domains``.
         bootstrap: resamples of whole runs; 0 for none.
         seed: of the starts and the resamples.
     """
@@ -50,6 +54,7 @@ class Wanted:
     huber: float | None = None
     hold: Mapping[str, float] = field(default_factory=dict)
     free: Mapping[str, float] = field(default_factory=dict)
+    form: str = "ces"
     bootstrap: int = 1000
     seed: int = 0
 
@@ -78,6 +83,8 @@ def fit_law(name: str, table: Table, wanted: Wanted) -> tuple[FittedLaw, list[St
     Raises:
         ValueError: there is no such law, or the table does not do; one line.
     """
+    if name == MIXTURE:
+        return _mixture(table, wanted), []
     plan = plan_of(name)
     if wanted.bootstrap < 0:
         raise ValueError(f"--bootstrap: must be >= 0, not {wanted.bootstrap}")
@@ -100,8 +107,21 @@ def fit_law(name: str, table: Table, wanted: Wanted) -> tuple[FittedLaw, list[St
     return _record(name, stages, _Bootstrap.of(stages, wanted, notes), notes, table, wanted), stages
 
 
+def _mixture(table: Table, wanted: Wanted) -> FittedLaw:
+    """The law of a mixture of data: it has no bootstrap, and no coefficients that could be held."""
+    for option in ("local", "huber", "hold", "free"):
+        if getattr(wanted, option):
+            raise ValueError(f"--{option}: not for {MIXTURE}")
+    rows = mixture_table(table, target=wanted.target, losses=wanted.loss, runs=wanted.runs)
+    options = MixtureOptions(form=wanted.form, chance=wanted.chance or 0.0, seed=wanted.seed)
+    fitted = fit_mixture(rows, options, source=f"fitted on {table.file}")
+    return fitted.model_copy(update={"note": "; ".join(filter(None, (*table.notes, fitted.note)))})
+
+
 def plan_of(name: str) -> tuple[str, ...]:
     """The recipes that a name stands for: of a law of designs, or of a loss and a score."""
+    if name == MIXTURE:
+        return (MIXTURE,)
     spelled = NAMED.get(name, name)
     loss, plus, score = (part.strip() for part in spelled.partition(" + "))
     if plus:
@@ -113,7 +133,7 @@ def plan_of(name: str) -> tuple[str, ...]:
         if name == known or (known in VARIANTS and name in LAWS and LAWS[name].law.__class__ is RECIPES[known].law.__class__):
             return (known,)
     raise ValueError(
-        f"no law named {name!r} can be fitted; {nearest(name, (*LOSS_LAWS, *SCORE_LAWS, *NAMED))}, or LOSS + SCORE"
+        f"no law named {name!r} can be fitted; {nearest(name, (*LOSS_LAWS, *SCORE_LAWS, *NAMED, MIXTURE))}, or LOSS + SCORE"
     )
 
 
