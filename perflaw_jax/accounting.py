@@ -90,11 +90,16 @@ def total_params(design: Design) -> Scalar:
 
 def active_params(design: Design) -> Scalar:
     """Parameters that one token uses: ``total_params`` with only the chosen share of the routed experts."""
+    return _active_layers(design) + parameters(design).embedding
+
+
+def _active_layers(design: Design) -> Scalar:
+    """Parameters of the layers that one token uses."""
     p = parameters(design)
     design = real(design)
     moe = design.num_hidden_layers - dense_layers(design)
     chosen = (2 + design.gated_ffn) * design.hidden_size * moe * design.num_experts_per_tok * design.moe_intermediate_size
-    return p.attention + p.ffn + chosen + p.router + p.embedding
+    return p.attention + p.ffn + chosen + p.router
 
 
 def exact_params(design: Design) -> Scalar:
@@ -116,7 +121,7 @@ def training_flops(design: Design) -> Scalar:
 
 def non_embedding_flops(design: Design) -> Scalar:
     """Training FLOPs without the embeddings: ``6 x (active_params - embeddings) x training_tokens``."""
-    return 6 * (active_params(design) - parameters(design).embedding) * real(design).training_tokens
+    return 6 * _active_layers(design) * real(design).training_tokens
 
 
 def exact_training_flops(design: Design) -> Scalar:

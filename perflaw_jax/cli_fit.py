@@ -20,6 +20,7 @@ def fit(
     ] = None,
     runs: Annotated[str | None, typer.Option(metavar="COLUMN", help="What tells runs apart; `run` if there is one.")] = None,
     where: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Rows to fit on; may be repeated.")] = None,
+    column: Annotated[list[str] | None, typer.Option(metavar="NAME=COLUMN", help="The column that is a quantity.")] = None,
     chance: Annotated[
         float | None, typer.Option(help="Score of a guess: checkpoints within 5 points of it are left out.")
     ] = None,
@@ -58,7 +59,7 @@ def fit(
     from perflaw_jax.fit_table import read_table
     from perflaw_jax.fitted import save_fitted
 
-    fitted, stages = fit_law(law, read_table(data).where(where or ()), wanted)
+    fitted, stages = fit_law(law, read_table(data).where(where or ()).renamed(column or ()), wanted)
     path = out or Path(f"{law.replace(' + ', '-')}.json")
     save_fitted(fitted, path)
     answers.fitted(fitted, stages, path, as_json)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial import KDTree
 
 from perflaw_jax.accounting import quantity
-from perflaw_jax.design import Design
 from perflaw_jax.laws import LawEntry, Support
 from perflaw_jax.objective import make_design
 
@@ -21,18 +22,11 @@ Fields = Mapping[str, np.ndarray]  # Design field -> float64 [n]
 
 
 class Confidence:
-    """What a law's own data say of designs; its programs are compiled once."""
+    """What a law's own data say of designs."""
 
     def __init__(self, entry: LawEntry):
         self.entry = entry
         self.has_ensemble = hasattr(entry.law, "scores")
-        self._quantiles = _over_designs(lambda d, law: jnp.stack([law.quantile(d, share) for share in QUANTILES.values()]))
-        self._scores = _over_designs(lambda design, law: law.scores(design))
-        self._inputs = _over_designs(lambda design, _: jnp.stack([_real(quantity(name, design)) for name in self._names]))
-
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return self.entry.support.inputs if self.entry.support is not None else ()
 
     def columns(self, fields: Fields) -> dict[str, np.ndarray]:
         """The columns that the law's uncertainty and support allow, [n] each.
@@ -44,9 +38,10 @@ class Confidence:
         columns = {}
         law, support = self.entry.law, self.entry.support
         if hasattr(law, "quantile"):
-            columns |= dict(zip(QUANTILES, np.concatenate([*_batches(self._quantiles, fields, law)]).T, strict=True))
+            columns |= dict(zip(QUANTILES, np.concatenate([*_batches(_quantiles, fields, law)]).T, strict=True))
         if support is not None:
-            distance = distance_to(support, np.concatenate([*_batches(self._inputs, fields, 0.0)]))
+            inputs = np.concatenate([*_batches(partial(_inputs, support.inputs), fields)])
+            distance = distance_to(support, inputs)
             columns |= {"extrapolation": distance, "extrapolated": distance > support.reach * (1 + 1e-9)}
         return columns
 
@@ -56,7 +51,7 @@ class Confidence:
         Of equal designs the first is taken for the best.
         """
         best, holder, place = np.array(-np.inf), np.zeros(1, np.int64), 0
-        for scores in _batches(self._scores, fields, self.entry.law):
+        for scores in _batches(_scores, fields, self.entry.law):
             if len(scores):
                 scores = scores if self.entry.higher_is_better else -scores
                 here, first = scores.max(axis=0), scores.argmax(axis=0) + place
@@ -69,6 +64,8 @@ def distance_to(support: Support, values: np.ndarray) -> np.ndarray:
     """Distance of points ``values`` [n, inputs] to the nearest of the boxes, in the logarithm: root mean square, [n]."""
     with np.errstate(divide="ignore"):
         low, high, points = np.log(support.low), np.log(support.high), np.log(values)
+    if np.array_equal(low, high):
+        return KDTree(low).query(points)[0] / np.sqrt(low.shape[1])
     nearest = np.full(len(points), np.inf)
     for below, above in zip(low, high, strict=True):
         outside = np.maximum(0, np.maximum(below - points, points - above))
@@ -79,19 +76,14 @@ def distance_to(support: Support, values: np.ndarray) -> np.ndarray:
 def support_of(inputs: tuple[str, ...], values: np.ndarray) -> Support:
     """The support of a law fitted on points ``values`` [n, inputs]: its reach is the widest gap from one to its nearest."""
     points = np.unique(values, axis=0)
-    whole = Support(inputs, points, points)
-    gaps = [
-        distance_to(whole._replace(low=np.delete(points, i, 0), high=np.delete(points, i, 0)), points[i : i + 1])[0]
-        for i in range(len(points))
-    ]
-    return whole._replace(reach=float(np.max(gaps)) if len(points) > 1 else 0.0)
+    if len(points) < 2:
+        return Support(inputs, points, points)
+    places = np.log(points)
+    gaps = KDTree(places).query(places, k=2)[0][:, 1]
+    return Support(inputs, points, points, float(gaps.max() / np.sqrt(points.shape[1])))
 
 
-def _over_designs(function: Callable[[Design, Any], Any]) -> Callable[[Fields, Any], Any]:
-    return jax.jit(jax.vmap(lambda fields, law: function(make_design(fields), law), in_axes=(0, None)))
-
-
-def _batches(program: Callable[[Fields, Any], Any], fields: Fields, law: Any) -> Iterator[np.ndarray]:
+def _batches(program: Callable[..., Any], fields: Fields, *law: Any) -> Iterator[np.ndarray]:
     """A program over designs in float64, a batch at a time; the last one is filled up with its last design."""
     count = max(np.size(values) for values in fields.values())
     count = 0 if any(np.shape(values) == (0,) for values in fields.values()) else count
@@ -101,8 +93,19 @@ def _batches(program: Callable[[Fields, Any], Any], fields: Fields, law: Any) ->
     for start in range(0, max(count, 1), BATCH):
         rows = np.minimum(np.arange(start, start + BATCH), max(count, 1) - 1)
         with jax.enable_x64(True):
-            yield np.asarray(program({name: values[rows] for name, values in whole.items()}, law))[: max(0, count - start)]
+            yield np.asarray(program({name: values[rows] for name, values in whole.items()}, *law))[: max(0, count - start)]
 
 
-def _real(value: Any) -> Any:
-    return 1.0 * jnp.asarray(value)
+@partial(jax.jit, static_argnums=0)
+def _inputs(names: tuple[str, ...], fields: Fields) -> Any:
+    return jax.vmap(lambda one: jnp.stack([1.0 * jnp.asarray(quantity(name, make_design(one))) for name in names]))(fields)
+
+
+@jax.jit
+def _quantiles(fields: Fields, law: Any) -> Any:
+    return jax.vmap(lambda one: jnp.stack([law.quantile(make_design(one), share) for share in QUANTILES.values()]))(fields)
+
+
+@jax.jit
+def _scores(fields: Fields, law: Any) -> Any:
+    return jax.vmap(lambda one: law.scores(make_design(one)))(fields)

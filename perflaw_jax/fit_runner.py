@@ -86,6 +86,8 @@ def fit_law(name: str, table: Table, wanted: Wanted) -> tuple[FittedLaw, list[St
     if name == MIXTURE:
         return _mixture(table, wanted), []
     plan = plan_of(name)
+    if wanted.form != Wanted.form:
+        raise ValueError(f"--form: only {MIXTURE} has forms")
     if wanted.bootstrap < 0:
         raise ValueError(f"--bootstrap: must be >= 0, not {wanted.bootstrap}")
     if wanted.local is None:
@@ -280,7 +282,7 @@ def _record(name: str, stages: list[Stage], drawn: _Bootstrap, notes: list[str],
         metric="loss" if last.recipe.target == "loss" else wanted.target or "score",
         unit="nats/token" if last.recipe.target == "loss" else "",
         higher_is_better=not worse_is_more,
-        experts="active_params" in support.inputs,
+        experts="active_params" in support.inputs or _has_experts(table),
         source=f"fitted on {table.file}",
         valid=ranges,
         note="; ".join(notes),
@@ -291,6 +293,10 @@ def _record(name: str, stages: list[Stage], drawn: _Bootstrap, notes: list[str],
         data=DataRecord(file=table.file, sha256=table.sha256, rows=len(table.frame), runs=len(np.unique(first.rows.run))),
         fit={(stage.prefix or "law.")[:-1]: summary(stage.found) | {"rows": len(stage.rows.target)} for stage in stages},
     )
+
+
+def _has_experts(table: Table) -> bool:
+    return "num_experts" in table.frame and bool(np.nanmax(table.column("num_experts"), initial=0.0) > 0)
 
 
 def _joined(stages: list[Stage]) -> np.ndarray:

@@ -78,6 +78,8 @@ class Table:
             return self.quantity("training_flops")
         if name == "training_flops" and self._has("total_params") and self._has("training_tokens"):
             return 6 * self.quantity("total_params") * self.quantity("training_tokens")
+        if name == "training_tokens" and self._has("total_params") and self._has("training_flops"):
+            return self.quantity("training_flops") / (6 * self.quantity("total_params"))
         known = " or ".join((name, *(column for column, _ in OTHER_NAMES.get(name, ()))))
         raise ValueError(f"{self.file}: missing column {known}; has: {', '.join(map(str, self.frame.columns))}")
 
@@ -107,6 +109,19 @@ class Table:
                 raise ValueError(f"--where: no row with {condition}; there are {seen}")
             table = table.keep(kept)
         return table
+
+    def renamed(self, names: Iterable[str]) -> Table:
+        """The table with columns under other names, each ``NAME=COLUMN``."""
+        new = {}
+        for pair in names:
+            name, equals, column = (part.strip() for part in pair.partition("="))
+            if not (equals and name):
+                raise ValueError(f"--column: must be NAME=COLUMN, such as params='Model Size', not {pair!r}")
+            if column not in self.frame:
+                raise ValueError(f"--column: no column {column!r}; {nearest(column, map(str, self.frame.columns))}")
+            new[column] = name
+        kept = [column for column in self.frame.columns if column in new or column not in new.values()]
+        return replace(self, frame=self.frame[kept].set_axis([new.get(column, column) for column in kept], axis=1))
 
     def keep(self, kept: np.ndarray, why: str = "") -> Table:
         """The rows of a mask; with ``why``, those that go are counted in the notes."""

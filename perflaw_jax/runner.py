@@ -21,7 +21,7 @@ from perflaw_jax.confidence import QUANTILES, Confidence
 from perflaw_jax.design import is_fraction
 from perflaw_jax.engine import Engine, Problem, Rows
 from perflaw_jax.laws import LawEntry, Negated, Quantile
-from perflaw_jax.manifest import Shard, git_state
+from perflaw_jax.manifest import Shard, git_state, sha256
 from perflaw_jax.objective import Bound, as_limits, evaluate, make_design
 from perflaw_jax.reduce import Counts
 from perflaw_jax.space import Axis
@@ -155,6 +155,7 @@ def header(spec: SweepSpec, entry: LawEntry, *packages: str, **more: Any) -> str
                 "note": entry.note,
                 "higher_is_better": entry.higher_is_better,
                 "coefficients": entry.quoted,
+                **({"file_sha256": sha256(Path(spec.law))} if spec.law.endswith(".json") else {}),
             },
             "versions": {
                 "perflaw_jax": __version__,

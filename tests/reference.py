@@ -193,3 +193,45 @@ RANKINGS = {  # of shown rows; ties stay in the order of the loop
     "Shallow Model First": lambda row: row[0],
     "Balance": lambda row: -(row[5] ** 2) / math.log(1 + row[0]),
 }
+
+
+# --- loss laws and what follows from a loss ------------------------------------------------------------------------------
+
+SECONDS_PER_DAY = 86_400
+
+
+def kaplan_loss(C: float) -> float:
+    """Nats per token from training FLOPs without embeddings; the published constant is in PF-days."""
+    pf_days = C / (1e15 * SECONDS_PER_DAY)
+    return (3.1e8 / pf_days) ** 0.050
+
+
+def kaplan_joint_loss(N: float, D: float) -> float:
+    """From parameters without embeddings and tokens."""
+    return ((6.4e13 / N) ** (0.076 / 0.103) + 1.8e13 / D) ** 0.103
+
+
+def chinchilla_loss(N: float, D: float, A: float, B: float, E: float, alpha: float, beta: float) -> float:
+    """From parameters and tokens."""
+    return E + A / N**alpha + B / D**beta
+
+
+def overtraining_loss(N: float, D: float, E: float, a: float, b: float, eta: float) -> float:
+    """From FLOPs C = 6ND and tokens per parameter M."""
+    C, M = 6 * N * D, D / N
+    return E + (a * M**eta + b * M**-eta) * C**-eta
+
+
+def top_one_error(L: float, epsilon: float, k: float, gamma: float) -> float:
+    """From the loss."""
+    return epsilon - k * math.exp(-gamma * L)
+
+
+def flp_score(C: float, C_N: float, alpha_N: float, w0: float, w1: float) -> float:
+    """From FLOPs by way of the loss; alpha_N is negative."""
+    return w0 + w1 * (C / C_N) ** alpha_N
+
+
+def compression_score(bits_per_character: float) -> float:
+    """MMLU in points."""
+    return 100 * (1.873 - 2.094 * bits_per_character)

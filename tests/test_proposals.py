@@ -13,7 +13,7 @@ from perflaw_jax.proposals import TOKENS, Choices
 from perflaw_jax.space import Axis, Space
 
 N = 16
-ON_TOKENS = ("training_tokens", "training_flops", "exact_training_flops", "tokens_per_param")
+ON_TOKENS = ("training_tokens", "training_flops", "non_embedding_flops", "exact_training_flops", "tokens_per_param")
 
 
 @st.composite

@@ -1,0 +1,89 @@
+"""perflaw fit as a command: a law from runs, swept with and predicted by; mistakes in one line."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from test_cli import complaint, files, perflaw
+from test_fit import CHECKPOINTS, chinchilla_runs
+
+SPEC = """
+law = "mine.json"
+axes = { num_hidden_layers = [8, 16, 32, 64], training_tokens = "spend" }
+fixed = { hidden_size = 2048, intermediate_size = 5632 }
+limits = { training_flops = 1e21 }
+output = { top = 4, frontier = ["total_params"] }
+"""
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    where = tmp_path_factory.mktemp("fit")
+    chinchilla_runs(40, 0.01).to_csv(where / "runs.csv", index=False)
+    return where, perflaw("fit", "chinchilla", "runs.csv", "--out", "mine.json", "--bootstrap", "50", cwd=where)
+
+
+def test_a_law_is_fitted_and_told(fitted):
+    where, done = fitted
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0] == "chinchilla: 40 rows of 40 runs"
+    assert any(line.startswith("exponent_tokens") for line in lines)
+    assert lines[-1] == "the law is in mine.json"
+    assert files(where) == ["mine.json", "runs.csv"]
+
+
+def test_it_is_swept_with_and_predicted_by(fitted):
+    where, _ = fitted
+    (where / "spec.toml").write_text(SPEC)
+    done = perflaw("sweep", "spec.toml", "--out", "out", "--set", "output.rank_by=score_p95", cwd=where)
+    assert done.code == 0 and "95 %" in done.out
+    top = pq.read_table(where / "out" / "top.parquet")
+    assert top["score"].to_pylist() == top["score_p95"].to_pylist() == sorted(top["score"].to_pylist())
+    assert sum(top["prob_best"].to_pylist()) == pytest.approx(1)
+    manifest = json.loads((where / "out" / "manifest.json").read_text())
+    assert len(manifest["law"]["file_sha256"]) == 64
+    shape = ("--layers", "32", "--hidden", "4096", "--ffn", "14336")
+    told = perflaw("predict", *shape, "--tokens", "1e17", "--law", "mine.json", cwd=where)
+    assert "nine of ten between" in told.out and "beyond the data" in told.out
+
+
+def test_json(fitted):
+    where, _ = fitted
+    CHECKPOINTS.to_csv(where / "steps.csv", index=False)
+    done = perflaw("fit", "flp", "steps.csv", "--target", "score", "--chance", "0.25", "--bootstrap", "20", "--json", cwd=where)
+    told = json.loads(done.out)
+    assert told["out"] == "flp.json" and told["metric"] == "score" and told["data"]["runs"] == 5
+    assert np.shape(told["covariance"]["matrix"]) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("chinchila", "runs.csv"), "did you mean 'chinchilla'"),
+        (("chinchilla", "none.csv"), "cannot be read"),
+        (("chinchilla", "runs.csv", "--loss", "losss"), "did you mean 'loss'"),
+        (("chinchilla", "runs.csv", "--where", "params"), "COLUMN=VALUE"),
+        (("chinchilla", "runs.csv", "--where", "loss=9"), "no row with loss=9"),
+        (("chinchilla", "runs.csv", "--hold", "irreducible"), "NAME=VALUE"),
+        (("chinchilla", "runs.csv", "--huber", "0"), "must be > 0"),
+        (("chinchilla", "runs.csv", "--bootstrap", "-1"), "must be >= 0"),
+        (("chinchilla", "runs.csv", "--form", "product"), "only flp-m"),
+        (("flp-m", "runs.csv", "--huber", "1"), "not for flp-m"),
+        (("flp", "runs.csv"), "--target"),
+    ],
+)
+def test_mistakes_are_one_line(fitted, arguments, words):
+    where, _ = fitted
+    before = files(where)
+    assert words in complaint(perflaw("fit", *arguments, cwd=where), 2)
+    assert files(where) == before
+
+
+def test_without_the_extra(fitted, monkeypatch):
+    where, _ = fitted
+    real = importlib.util.find_spec
+    monkeypatch.setattr("perflaw_jax.cli_fit.find_spec", lambda name: None if name == "optax" else real(name))
+    assert "pip install 'perflaw_jax[fit]'" in complaint(perflaw("fit", "chinchilla", "runs.csv", cwd=where), 2)
