@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.spatial import KDTree
 
 from perflaw_jax.accounting import quantity
 from perflaw_jax.laws import LawEntry, Support
@@ -64,13 +63,21 @@ def distance_to(support: Support, values: np.ndarray) -> np.ndarray:
     """Distance of points ``values`` [n, inputs] to the nearest of the boxes, in the logarithm: root mean square, [n]."""
     with np.errstate(divide="ignore"):
         low, high, points = np.log(support.low), np.log(support.high), np.log(values)
-    if np.array_equal(low, high):
-        return KDTree(low).query(points)[0] / np.sqrt(low.shape[1])
     nearest = np.full(len(points), np.inf)
+    if np.array_equal(low, high):
+        known = np.isfinite(points).all(axis=1)
+        nearest[known] = _tree(low).query(points[known])[0] / np.sqrt(low.shape[1])
+        return nearest
     for below, above in zip(low, high, strict=True):
         outside = np.maximum(0, np.maximum(below - points, points - above))
         nearest = np.minimum(nearest, np.sqrt(np.mean(np.square(outside), axis=1)))
     return nearest
+
+
+def _tree(points: np.ndarray) -> Any:
+    from scipy.spatial import KDTree  # a third of a second to import, and only fitted laws have points
+
+    return KDTree(points)
 
 
 def support_of(inputs: tuple[str, ...], values: np.ndarray) -> Support:
@@ -79,7 +86,7 @@ def support_of(inputs: tuple[str, ...], values: np.ndarray) -> Support:
     if len(points) < 2:
         return Support(inputs, points, points)
     places = np.log(points)
-    gaps = KDTree(places).query(places, k=2)[0][:, 1]
+    gaps = _tree(places).query(places, k=2)[0][:, 1]
     return Support(inputs, points, points, float(gaps.max() / np.sqrt(points.shape[1])))
 
 
