@@ -29,6 +29,7 @@ from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
 from perflaw_jax.sweep import Kept, feasible_rows, sweep
 
+TILE, LEAST_TILE = 2**24, 2**12  # candidates per tile
 ROW_TILE = 2**21  # candidates per tile where rows are streamed
 PART_ROWS = 2**19  # rows gathered before a part is written
 
@@ -63,7 +64,8 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates,
     try:
         directory.begin()
         rows = spec.output.rows
-        engine = Engine(problem) if rows == "none" else Engine(problem, in_order=True, target=ROW_TILE)
+        tile, in_order = (TILE, False) if rows == "none" else (ROW_TILE, True)
+        engine = Engine(problem, in_order=in_order, target=max(LEAST_TILE, tile // _believed(problem.law)))
         columns = make_columns(engine, spec, entry)
         progress = _Progress(tick, problem.space.size, columns.sign)
         if rows == "none":
@@ -110,6 +112,13 @@ def _ranking(rank_by: str, entry: LawEntry) -> Any:
             f"output.rank_by: {entry.name} has no ensemble or interval; rank by score, or fit the law yourself with --bootstrap"
         )
     return Quantile(entry.law, QUANTILES[rank_by])
+
+
+def _believed(law: Any) -> int:
+    """Scores of a design that ranking looks at: every member's, where a quantile ranks."""
+    ranked = law.law if isinstance(law, Negated) else law
+    members = getattr(ranked.law, "members", None) if isinstance(ranked, Quantile) else None
+    return 1 if members is None else len(jax.tree.leaves(members)[0])
 
 
 def make_columns(engine: Engine, spec: SweepSpec, entry: LawEntry) -> Columns:
