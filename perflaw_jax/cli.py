@@ -88,6 +88,9 @@ def predict(
     shared_ffn: Annotated[str, typer.Option(help="shared_expert_intermediate_size")] = "0",
     dense_layers: Annotated[str, typer.Option(help="first_k_dense_replace")] = "0",
     context: Annotated[str, typer.Option(help="context_length")] = "4096",
+    data: Annotated[
+        list[str] | None, typer.Option("--data-fraction", metavar="SOURCE=SHARE", help="For a law of a mixture of data.")
+    ] = None,
     gamma: Annotated[float, typer.Option(min=1, help="Precision loss of the training infrastructure.")] = 1.0,
     law: Law = None,
     as_json: Json = False,
@@ -113,6 +116,8 @@ def predict(
     from perflaw_jax.catalogue import find_law
 
     fixed = {name: value for name, value in given.items() if value is not None}
+    shares = (part.partition("=") for part in data or ())
+    fixed |= {f"data_fraction.{source.strip()}": share.strip() for source, _, share in shares}
     fixed |= {"tie_word_embeddings": int(tied), "gated_ffn": int(not plain_ffn)}
     chosen = law or ("performance-dense" if experts == "0" else "performance-moe")
     settings = {} if gamma == 1.0 else {"gamma": gamma}

@@ -13,7 +13,7 @@ from perflaw_jax.accounting import quantity
 from perflaw_jax.confidence import Confidence
 from perflaw_jax.design import COUNTS, FIELDS, FRACTION, RATIOS, Design, is_fraction
 from perflaw_jax.laws import LAWS, LawEntry
-from perflaw_jax.objective import make_design, possible_shape
+from perflaw_jax.objective import WHOLE_TOLERANCE, make_design, possible_shape
 
 COMPARED = ("num_hidden_layers", "hidden_size", "ffn_width", "training_tokens")  # in what two models are near or far
 
@@ -40,6 +40,9 @@ def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
     with jax.enable_x64(True), np.errstate(all="ignore"):  # a score that is not finite is told below
         design = make_design({name: np.float64(value) for name, value in given.items()})
         entry.check(entry.law.raw, design, experts=given.get("num_experts", 0) > 0)
+        shares = sum(map(float, design.data_fraction.values()))
+        if design.data_fraction and abs(shares - 1) > WHOLE_TOLERANCE:
+            raise ValueError(f"data_fraction: the shares must sum to 1, not {shares:g}")
         if not possible_shape(design):
             raise ValueError("num_experts_per_tok must be 1 to num_experts, first_k_dense_replace at most num_hidden_layers")
         raw = float(entry.law.raw(design))

@@ -4,6 +4,7 @@ import importlib.util
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from test_cli import complaint, files, perflaw
@@ -87,3 +88,39 @@ def test_without_the_extra(fitted, monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr("perflaw_jax.cli_fit.find_spec", lambda name: None if name == "optax" else real(name))
     assert "pip install 'perflaw_jax[fit]'" in complaint(perflaw("fit", "chinchilla", "runs.csv", cwd=where), 2)
+
+
+MIX = {"training_flops": [], "data_fraction.code": [], "data_fraction.text": [], "loss_a": [], "loss_b": [], "score": []}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A directory with a mixture law."""
+    where = tmp_path_factory.mktemp("mix")
+    random, rows = np.random.default_rng(0), []
+    for flops in (1e19, 3e19, 1e20):
+        for code in (0.1, 0.3, 0.5, 0.7, 0.9):
+            a, b = (1.5 + 2 * (flops / 1e17 * share) ** -0.15 for share in (code + 0.2, 1.2 - code))
+            a, b = (loss * np.exp(0.002 * random.normal()) for loss in (a, b))
+            rows.append([flops, code, 1 - code, a, b, 1 / (1 + np.exp(3 * ((a + b) / 2 - 2.3)))])
+    pd.DataFrame(rows, columns=[*MIX]).to_csv(where / "mixed.csv", index=False)
+    done = perflaw("fit", "flp-m", "mixed.csv", "--target", "score", "--out", "mix.json", cwd=where)
+    return where, done
+
+
+def test_a_mixture_is_fitted_and_predicted_by(mixed):
+    where, done = mixed
+    assert done.code == 0 and done.out.splitlines()[-1] == "the law is in mix.json"
+    shape = ("predict", "--layers", "8", "--hidden", "1024", "--ffn", "4096", "--tokens", "1e11", "--law", "mix.json")
+    assert perflaw(*shape, "--data-fraction", "code=0.5", cwd=where).code == 0
+    wrong = {
+        (): "data_fraction.code is missing",
+        ("--data-fraction", "code"): "must be a number",
+        ("--data-fraction", "code=1.5"): "must be in [0, 1]",
+        ("--data-fraction", "cod=0.5"): "did you mean 'data_fraction.code'",
+        ("--data-fraction", "code=0.5", "--data-fraction", "text=0.6"): "must sum to 1",
+    }
+    for arguments, words in wrong.items():
+        assert words in complaint(perflaw(*shape, *arguments, cwd=where), 2)
+    dense = (*shape[:-1], "chinchilla", "--data-fraction", "code=0.5")
+    assert "knows no data domains" in complaint(perflaw(*dense, cwd=where), 2)

@@ -78,7 +78,8 @@ class LawEntry:
         known = [FRACTION + domain for domain in self.domains]
         for name in given:
             if name not in known:
-                raise ValueError(f"{name}: {self.name} knows {nearest(name, known) if known else 'no data domains'}")
+                hint = nearest(name, known) if known else "it knows no data domains"
+                raise ValueError(f"{name}: unknown to {self.name}; {hint}")
         missing = [name for name in known if name not in given]
         if len(missing) > 1:
             raise ValueError(f"{missing[0]} is missing: {self.name} needs all but one of {', '.join(known)}")
