@@ -1,11 +1,12 @@
 """Random small problems for hypothesis: grids of two to six axes, dense or MoE, under limits that cut through them."""
 
+import jax
 import numpy as np
 from brute import evaluate_all
 from hypothesis import strategies as st
 
 from perflaw_jax.design import QUANTITIES
-from perflaw_jax.laws import PerformanceDense, PerformanceMoE
+from perflaw_jax.laws import LAWS, PerformanceDense, PerformanceMoE
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.sweep import Problem
@@ -131,3 +132,9 @@ def problems(draw, costs=None, room=4000):
     if costs is None:
         costs = tuple(draw(st.lists(st.sampled_from(QUANTITIES), max_size=2, unique=True)))
     return Problem(space, law, draw(limits(space, law)), costs)
+
+
+def forms():
+    """One entry of the registry for each formula: laws that differ in their coefficients alone share their programs."""
+    structures = {jax.tree.structure(entry.law): entry for entry in reversed(LAWS.values())}
+    return [entry for entry in LAWS.values() if entry in structures.values()]

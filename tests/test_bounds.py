@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from jax import lax
+from problems import forms
 
 from perflaw_jax.bounds import Interval, UnboundedPrimitive, bound, interval
 from perflaw_jax.design import Design
@@ -243,7 +244,7 @@ def design_boxes(seed):
     return lower, upper, np.floor(lower[:, None] + share * (upper - lower)[:, None])
 
 
-@pytest.mark.parametrize(("name", "spend"), [(name, (None, 1e22)[i % 2]) for i, name in enumerate(LAWS)])
+@pytest.mark.parametrize(("name", "spend"), [(entry.name, (None, 1e22)[i % 2]) for i, entry in enumerate(forms())])
 def test_laws_and_limits(name, spend):
     fields = [field for field in FIELDS if spend is None or field != "training_tokens"]
     kept = [list(FIELDS).index(field) for field in fields]

@@ -9,6 +9,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import forms
 
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.design import FIELDS, Design
@@ -43,7 +44,7 @@ KNOWN = [
     (54, 6144, 8192, 4.5, 2, 66.14),
 ]
 
-ENTRIES = pytest.mark.parametrize("entry", LAWS.values(), ids=LAWS)
+ENTRIES = pytest.mark.parametrize("entry", forms(), ids=lambda entry: entry.name)
 PERFORMANCE = pytest.mark.parametrize(
     "entry", [LAWS["performance-dense"], LAWS["performance-moe"]], ids=lambda entry: entry.name
 )
@@ -214,7 +215,7 @@ def test_the_clamp_is_non_decreasing(entry, raws):
     assert (np.diff(scores) >= 0).all()
 
 
-@ENTRIES
+@pytest.mark.parametrize("entry", LAWS.values(), ids=LAWS)
 def test_what_a_reader_must_know_is_there(entry):
     assert all((entry.metric, entry.source, entry.valid))
     assert LAWS[entry.name] is entry is find_law(entry.name)
