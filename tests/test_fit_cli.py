@@ -104,7 +104,7 @@ def mixed(tmp_path_factory):
             a, b = (loss * np.exp(0.002 * random.normal()) for loss in (a, b))
             rows.append([flops, code, 1 - code, a, b, 1 / (1 + np.exp(3 * ((a + b) / 2 - 2.3)))])
     pd.DataFrame(rows, columns=[*MIX]).to_csv(where / "mixed.csv", index=False)
-    done = perflaw("fit", "flp-m", "mixed.csv", "--target", "score", "--out", "mix.json", cwd=where)
+    done = perflaw("fit", "flp-m", "mixed.csv", "--out", "mix.json", cwd=where)
     return where, done
 
 
