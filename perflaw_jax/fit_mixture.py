@@ -14,6 +14,7 @@ import numpy as np
 from perflaw_jax.confidence import support_of
 from perflaw_jax.fit_domains import LossFit, fit_domain_losses
 from perflaw_jax.fit_network import CHOSEN, NetworkSettings, fit_network
+from perflaw_jax.fit_table import full_score
 from perflaw_jax.fitted import DataRecord, FittedLaw, SupportRecord
 from perflaw_jax.law_forms import as_record
 from perflaw_jax.laws import TwoStage
@@ -60,7 +61,9 @@ def fit_mixture(
         ValueError: in one line, what is wrong with which rows, or why they do not suffice.
     """
     table = checked(table)
-    options = options if options.top is not None else options._replace(top=_top(table))
+    options = (
+        options if options.top is not None else options._replace(top=1.0 if table.scores is None else full_score(table.scores))
+    )
     ends = table.take(table.ends())
     stage, law = _fit(table, options)
     measured = _held_out(table, options) if options.held_out else {}
@@ -169,10 +172,6 @@ def _valid(ends: MixtureTable) -> str:
         return f"{len(ends.flops)} runs of {spent}, one training mixture"
     ranges = zip(ends.sources, ends.shares.min(axis=0), ends.shares.max(axis=0), strict=True)
     return f"{len(ends.flops)} runs of {spent}; shares " + ", ".join(f"{name} {a:.2g} to {b:.2g}" for name, a, b in ranges)
-
-
-def _top(table: MixtureTable) -> float:
-    return 100.0 if table.scores is not None and (table.scores > 1.5).any() else 1.0
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from perflaw_jax.confidence import support_of
 from perflaw_jax.design import nearest
 from perflaw_jax.fit import Fit, Rows, fit, refit, resampled_runs, rows_of, summary
 from perflaw_jax.fit_mixture import MixtureOptions, fit_mixture
-from perflaw_jax.fit_table import Table
+from perflaw_jax.fit_table import Table, full_score
 from perflaw_jax.fitted import CovarianceRecord, DataRecord, FittedLaw, SupportRecord, stacked
 from perflaw_jax.law_forms import as_record
 from perflaw_jax.laws import LAWS, TwoStage
@@ -25,7 +25,6 @@ ABOVE_CHANCE = 0.05  # of the full score: checkpoints closer to chance say nothi
 NAMED = {"flp": "power-law + linear", "flp-logistic": "power-law-irreducible + logistic"}
 MIXTURE = "flp-m"
 LOCAL = {"flp-logistic": 0.3}  # nats; chosen on the OLMo ladder by what runs up to 1.3B say of those of 3.2B
-VARIANTS = ("chinchilla", "overtraining")  # the registry has several of one form
 
 
 @dataclass(frozen=True)
@@ -97,13 +96,13 @@ def fit_law(name: str, table: Table, wanted: Wanted) -> tuple[FittedLaw, list[St
     run = table.runs(wanted.runs)
     stages, notes = [], list(table.notes)
     for prefix, (part, recipe) in zip(("loss.", "score.") if len(plan) > 1 else ("",), recipes.items(), strict=True):
-        chosen = (
-            _checkpoints(columns, table, wanted, notes) if part in SCORE_MAPS else _ends(recipe, columns, run, table, notes)
-        )
+        if part in SCORE_MAPS:
+            chosen = _checkpoints(columns, table, wanted, notes)
+            table.no_duplicates(chosen, [run, *columns.values()], "checkpoints")
+        else:
+            chosen = _ends(recipe, columns, run, table, notes)
+            table.no_duplicates(chosen, [columns[n] for n in (*recipe.inputs, recipe.target)], "runs")
         rows = Rows({n: columns[n][chosen] for n in recipe.inputs}, columns[recipe.target][chosen], run[chosen])
-
-        same = [run, *columns.values()] if part in SCORE_MAPS else [columns[n] for n in (*recipe.inputs, recipe.target)]
-        table.no_duplicates(chosen, same, "checkpoints" if part in SCORE_MAPS else "runs")
         stages.append(Stage(prefix, recipe, rows, fit(recipe, rows, wanted.seed)))
         notes += [f"{prefix}{note}" if prefix else note for note in stages[-1].found.notes]
     return _record(name, stages, _Bootstrap.of(stages, wanted, notes), notes, table, wanted), stages
@@ -131,11 +130,14 @@ def plan_of(name: str) -> tuple[str, ...]:
             if part not in allowed:
                 raise ValueError(f"nothing named {part!r} can be fitted here; {nearest(part, allowed)}")
         return loss, score
-    for known in (*LOSS_LAWS, *SCORE_LAWS):
-        if name == known or (known in VARIANTS and name in LAWS and LAWS[name].law.__class__ is RECIPES[known].law.__class__):
-            return (known,)
+    if name in LOSS_LAWS or name in SCORE_LAWS:
+        return (name,)
+    if name in LAWS:  # another of the same form: the recipes of its parts
+        law = LAWS[name].law
+        parts = law if isinstance(law, TwoStage) else (law,)
+        return tuple(next(known for known, recipe in RECIPES.items() if type(recipe.law) is type(part)) for part in parts)
     raise ValueError(
-        f"no law named {name!r} can be fitted; {nearest(name, (*LOSS_LAWS, *SCORE_LAWS, *NAMED, MIXTURE))}, or LOSS + SCORE"
+        f"no law named {name!r} can be fitted; {nearest(name, (*LAWS, *LOSS_LAWS, *SCORE_LAWS, MIXTURE))}, or LOSS + SCORE"
     )
 
 
@@ -159,7 +161,7 @@ def _recipes(plan: tuple[str, ...], table: Table, wanted: Wanted) -> dict[str, R
 
 def _with_ends(law: Any, table: Table, wanted: Wanted) -> Any:
     """The law with the ends of its scores: a guess, and the most there is in the unit of the target."""
-    full = _full(table.column(_named(table, wanted)))
+    full = full_score(table.column(_named(table, wanted)))
     ends = {"top": full, "ceiling": full, "chance": wanted.chance or 0.0}
     return with_coefficients(law, {name: value for name, value in ends.items() if name in coefficients(law)})
 
@@ -218,7 +220,7 @@ def _checkpoints(columns: Mapping[str, np.ndarray], table: Table, wanted: Wanted
     if wanted.chance is None:
         notes.append("score.no --chance was given: checkpoints at chance were not left out")
     else:
-        floor = wanted.chance + ABOVE_CHANCE * _full(score)
+        floor = wanted.chance + ABOVE_CHANCE * full_score(score)
         chosen &= score > floor
         if not chosen.any():
             best = np.nanmax(score)
@@ -228,11 +230,6 @@ def _checkpoints(columns: Mapping[str, np.ndarray], table: Table, wanted: Wanted
     if wanted.local is not None:
         chosen &= loss <= np.min(loss[chosen]) + wanted.local
     return chosen
-
-
-def _full(score: np.ndarray) -> float:
-    """The most a score can be: 1, or 100 where it is in points."""
-    return 1.0 if np.nanmax(score) <= 1.5 else 100.0
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,11 @@ class Table:
             return np.broadcast_to(np.asarray(quantity(name, design), float), len(self.frame))
 
 
+def full_score(scores: np.ndarray) -> float:
+    """The most a score can be: 1, or 100 where some are in points."""
+    return 100.0 if np.any(scores > 1.5) else 1.0
+
+
 def read_table(path: str | PathLike[str]) -> Table:
     """A table of runs, CSV or Parquet by its ending; a ValueError of one line where it cannot be read."""
     import pandas as pd

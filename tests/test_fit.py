@@ -311,6 +311,9 @@ def test_what_cannot_be_fitted():
         with pytest.raises(ValueError, match=words.replace("+", r"\+")):
             plan_of(name)
     assert plan_of("overtraining-c4") == ("overtraining",)
+    assert plan_of("overtraining-c4-error46") == ("overtraining", "top-one-error")
+    assert plan_of("compression") == ("chinchilla", "compression")
+    assert all({*plan_of(name)} <= {*RECIPES} for name in LAWS)
     assert all(plan_of(name) == (name,) for name in LOSS_LAWS)
 
 

@@ -4,6 +4,7 @@ Shapes: ``D`` validation domains, whose losses are predicted; ``S`` data sources
 A law of one source (``domains = ()``) needs no mixture: its share is 1.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -36,7 +37,7 @@ def _static(default: Any) -> Any:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class MixtureLosses:
+class MixtureLosses(ABC):
     """Loss (nats per token) in every validation domain, as a function of training FLOPs and the shares of the sources.
 
     ``L_i = E_i + exp(b_i) (C / C_ref)^(-alpha_i) exp(effect_i(r))``
@@ -58,9 +59,10 @@ class MixtureLosses:
         """The quantity that counts as C, then the shares."""
         return (self.flops, *(FRACTION + name for name in self.domains))
 
+    @abstractmethod
     def effect(self, shares: Shares) -> Scalar:
         """Logarithm of what the mixture does to the reducible loss, [D]."""
-        raise NotImplementedError
+        ...
 
     def log_reducible(self, flops: Scalar, shares: Shares) -> Scalar:
         """Logarithm of the loss above the irreducible one, [D]."""
