@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from perflaw_jax.runner import run_sweep
+from perflaw_jax.schemas import encodings
 from perflaw_jax.spec import parse_spec
-from perflaw_jax.store import encodings
 
 ROUNDS = 3
 COMPILING: list[float] = []  # seconds that XLA spent compiling; tracing and lowering count as running

@@ -10,8 +10,8 @@ import optuna
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine
+from perflaw_jax.job import make_problem
 from perflaw_jax.proposals import Choices
-from perflaw_jax.runner import make_problem
 from perflaw_jax.samplers import SAMPLERS, Asked, Verdict, batch_size, check_sampler, make_proposer
 from perflaw_jax.search import Judge, search
 from perflaw_jax.spec import load_spec

@@ -178,16 +178,24 @@ def _by_model(board: Scoreboard) -> list[dict[str, Any]]:
 
 
 def swept(outcome: Outcome, as_json: bool) -> None:
-    """A sweep."""
+    """A sweep, or one shard of it."""
     counts = outcome.counts
     if as_json:
         summary = {"candidates": counts.candidates, "feasible": counts.feasible, "cut_by_limit": counts.cut}
-        machine({**_about(outcome), "counts": summary, "best": _best(outcome.top)})
+        shard = {"shard": str(outcome.portion), "missing": [*outcome.missing]} if outcome.portion else {}
+        machine({**_about(outcome), **shard, "counts": summary, "best": _best(outcome.top)})
+    elif outcome.missing:
+        print(f"shard {outcome.portion}: {counts.feasible:,} of {counts.candidates:,} candidates are feasible")
+        print(f"{outcome.seconds:.1f} s; {outcome.directory} lacks shards {_few(outcome.missing)}")
     elif counts.feasible:
         _show_best(outcome, f"{outcome.name}: the best")
         print(f"{counts.feasible:,} of {counts.candidates:,} candidates are feasible")
         print(f"frontier of {outcome.frontier_points:,} points")
         _show_where(outcome)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def searched(found: Searched, as_json: bool) -> None:

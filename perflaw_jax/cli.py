@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from perflaw_jax import answers
+from perflaw_jax.cli_common import DONE, FAILED, INFEASIBLE, WRONG_INPUT, Json, Settings, Spec, fail
 from perflaw_jax.cli_fit import fit
+from perflaw_jax.cli_sweep import merge, sweep, verify
 
-DONE, FAILED, WRONG_INPUT, INFEASIBLE = 0, 1, 2, 3
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 
 app = typer.Typer(
@@ -23,9 +24,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 Models = Annotated[
     Path | None,
     typer.Option("--models", exists=True, dir_okay=False, help="A table of the same columns in place of the shipped one."),
@@ -57,17 +55,11 @@ def _expected(error: Exception) -> int | None:
         return fail(told(), WRONG_INPUT)
     if isinstance(error, ValueError):
         return fail(str(error), WRONG_INPUT)
-    if isinstance(error, OSError) or type(error).__name__ == "StoreError":
+    if isinstance(error, OSError) or type(error).__name__ in ("StoreError", "Stopped"):
         return fail(str(error), FAILED)
     if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error):
         return fail(f"the device is out of memory: {str(error).splitlines()[0]}", FAILED)
     return None
-
-
-def fail(message: str, code: int) -> int:
-    """Say in one line on stderr what went wrong."""
-    print(f"perflaw: {' '.join(message.split())}", file=sys.stderr)
-    return code
 
 
 @app.command()
@@ -171,30 +163,8 @@ def validate(
     answers.validated(scoreboard(datasets.load_models(models_file), chosen, before), as_json)
 
 
-@app.command()
-def sweep(
-    spec_file: Spec,
-    out: Annotated[Path | None, typer.Option(readable=False, help="Result directory; results/<name> if not given.")] = None,
-    settings: Settings = None,
-    as_json: Json = False,
-) -> None:
-    """Score every candidate of a grid under hard limits; write the best, the frontier and, if asked, all rows to Parquet."""
-    from perflaw_jax.spec import load_spec
-
-    spec = load_spec(spec_file, settings or ())
-    where = out or Path("results") / spec.name
-    from perflaw_jax import progress
-    from perflaw_jax.runner import run_sweep
-
-    with progress.shown(spec.name, spec.space().size) as tick:
-        outcome = run_sweep(spec, where, tick)
-    answers.swept(outcome, as_json)
-    counts = outcome.counts
-    if not counts.feasible:
-        cut = ", ".join(f"{name} cuts {n:,}" for name, n in sorted(counts.cut.items(), key=lambda item: -item[1]) if n)
-        raise typer.Exit(
-            fail(f"none of {counts.candidates:,} candidates satisfies the limits: {cut or 'no finite score'}", INFEASIBLE)
-        )
+app.command()(sweep)
+app.command()(merge)
 
 
 @app.command()
@@ -230,22 +200,18 @@ def search(
     spec = load_spec(spec_file, settings or ())
     where = out or Path("results") / f"{spec.name}-{method}"
     from perflaw_jax import progress
-    from perflaw_jax.searched import Stopped
 
-    try:
-        with progress.shown(spec.name, spec.space().size) as tick:
-            if method == "exact":
-                from perflaw_jax.exact_runner import run_exact
+    with progress.shown(spec.name, spec.space().size) as tick:
+        if method == "exact":
+            from perflaw_jax.exact_runner import run_exact
 
-                found = run_exact(spec, where, gap, tick)
-            else:
-                from perflaw_jax.optuna_runner import Plan, run_optuna
+            found = run_exact(spec, where, gap, tick)
+        else:
+            from perflaw_jax.optuna_runner import Plan, run_optuna
 
-                axes = tuple(part.strip() for part in cell.split(",")) if cell is not None else ()
-                plan = Plan(trials=trials, sampler=sampler, seed=seed, cell=axes, multi=multi, storage=storage, study=study)
-                found = run_optuna(spec, where, plan, tick)
-    except Stopped as stopped:
-        raise typer.Exit(fail(str(stopped), FAILED)) from None
+            axes = tuple(part.strip() for part in cell.split(",")) if cell is not None else ()
+            plan = Plan(trials=trials, sampler=sampler, seed=seed, cell=axes, multi=multi, storage=storage, study=study)
+            found = run_optuna(spec, where, plan, tick)
     answers.searched(found, as_json)
     if not len(found.top["score"]):
         trials_made, candidates = found.account.get("trials"), found.account["counts"]["candidates"]
@@ -283,23 +249,4 @@ def curve(
         raise typer.Exit(fail("no candidate satisfies the limits under any of the budgets", INFEASIBLE))
 
 
-@app.command()
-def verify(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A result directory.")],
-    as_json: Json = False,
-) -> None:
-    """Check every file of a result directory against its manifest."""
-    from perflaw_jax.manifest import read_manifest
-    from perflaw_jax.manifest import verify as problems_of
-
-    problems = problems_of(directory)
-    if as_json:
-        answers.machine({"directory": str(directory), "sound": not problems, "problems": problems})
-    else:
-        for problem in problems:
-            print(problem)
-    if problems:
-        raise typer.Exit(FAILED)
-    if not as_json:
-        shards = read_manifest(directory)["shards"]
-        print(f"{directory}: sound; {len(shards)} files, {sum(shard['rows'] for shard in shards):,} rows")
+app.command()(verify)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from perflaw_jax.curve import PowerLaw
 from perflaw_jax.display import short
 from perflaw_jax.figure_style import BLUE, GREY, ORANGE, STYLE
-from perflaw_jax.manifest import write_atomic
+from perflaw_jax.files import write_atomic
 
 LABELS = {
     "num_hidden_layers": "layers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,15 +16,15 @@ from perflaw_jax.curve import LEAST_POINTS, Point, PowerLaw, curve, free_choice,
 from perflaw_jax.design import QUANTITIES, nearest
 from perflaw_jax.engine import Problem
 from perflaw_jax.exact import Searcher
+from perflaw_jax.job import check_law, header, make_columns, make_problem
 from perflaw_jax.laws import LawEntry
-from perflaw_jax.runner import check_law, header, make_columns, make_problem, plain
+from perflaw_jax.progress import Tick, silent
+from perflaw_jax.results import plain
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
 
 SHAPE = ("num_hidden_layers", "hidden_size", "intermediate_size", "moe_intermediate_size", "num_experts", "num_experts_per_tok")
 SIZES = ("total_params", "active_params", "training_tokens")
-
-Tick = Callable[[float, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,7 @@ class CurveOutcome:
     seconds: float
 
 
-def run_curve(
-    spec: SweepSpec, out: Path, over: str, budgets: Sequence[float], tick: Tick = lambda share, candidates, best: None
-) -> CurveOutcome:
+def run_curve(spec: SweepSpec, out: Path, over: str, budgets: Sequence[float], tick: Tick = silent) -> CurveOutcome:
     """Find the best design of a spec's grid under each of several budgets and write ``out``.
 
     Args:

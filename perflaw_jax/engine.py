@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from perflaw_jax.devices import Devices
 from perflaw_jax.kernel import Decided, Layout, Promise, Surveyed, Task
 from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding, Programs
@@ -33,6 +34,9 @@ class Problem:
     law: Any
     limits: Mapping[str, Bound] = field(default_factory=dict)
     costs: tuple[str, ...] = ()
+
+
+Starts = Sequence[tuple[int, ...]]  # of tiles: their first index along each axis of the nest
 
 
 class Rows(NamedTuple):
@@ -60,10 +64,12 @@ class Engine:
         target: candidates per tile.
         in_order: keep the space's last axis innermost and take each candidate for a block, so that the places in a tile
             count its candidates in the order of their ids.
+        devices: how many of this host's devices work on tiles, one tile each at a time.
     """
 
-    def __init__(self, problem: Problem, *, target: int = 2**24, in_order: bool = False):
+    def __init__(self, problem: Problem, *, target: int = 2**24, in_order: bool = False, devices: int = 1):
         self.problem = problem
+        self.devices = Devices(devices)
         self.tiling = Tiling(problem.space, target, max_lanes=1 if in_order else MAX_LANES, in_order=in_order)
         inner = problem.space.axes[self.tiling.inner]
         self.layout = Layout(
@@ -73,7 +79,7 @@ class Engine:
             tokens_inner=self._only_tokens_inside() and bool(np.all(np.diff(inner.values) >= 0)),
             costs=problem.costs,
         )
-        self.programs = Programs(self.layout)
+        self.programs = Programs(self.layout, self.devices)
         self._device_values: dict[tuple, Any] = {}
         self._task = Task(problem.law, dict(problem.limits), problem.space.spend)
         self.margin = LEAST_MARGIN
@@ -115,21 +121,28 @@ class Engine:
 
     # --- device programs -------------------------------------------------------------------------------------------
 
-    def find(self, start: tuple[int, ...], screen: Screen, floors: list[np.ndarray]) -> jax.Array:
-        """Dispatch the float32 program on a tile (asynchronous): which of its blocks any reducer may want."""
-        fields = {name: self._tile_values(name, start, np.float32) for name in self.tiling.dims}
-        floor_slices = self.floor_slices(start, floors)
-        return self._finding.find(fields, self._finding_task(), screen, floor_slices)
+    # Each takes the starts of at most as many tiles as there are devices; ``devices.of_tile`` picks one tile's results.
 
-    def census(self, start: tuple[int, ...]) -> dict[str, Any]:
-        """Dispatch the float64 counts of a tile (asynchronous): check -> how many candidates it holds for."""
-        with jax.enable_x64(True):
-            return self._finding.census(*self._tile(start), self._task)
+    def find(self, starts: Starts, screen: Screen, floors: list[np.ndarray]) -> Any:
+        """Dispatch the float32 program on tiles (asynchronous): which of their blocks any reducer may want."""
+        fields = [{name: self._tile_values(name, start, np.float32) for name in self.tiling.dims} for start in starts]
+        slices = [self.floor_slices(start, floors) for start in starts]
+        stacked = self.devices.stacked
+        return self._finding.find(stacked(fields), self._finding_task(), screen, stacked(slices))
 
-    def survey(self, start: tuple[int, ...], screen: Screen, floors: list[np.ndarray]) -> Surveyed:
-        """Dispatch the float64 program on a tile (asynchronous); only for an engine made with ``in_order``."""
+    def census(self, starts: Starts) -> dict[str, Any]:
+        """Dispatch the float64 counts of tiles (asynchronous): check -> how many candidates it holds for."""
         with jax.enable_x64(True):
-            return self.programs.survey(*self._tile(start), self._task, screen, self.floor_slices(start, floors))
+            return self._finding.census(*self._tiles(starts), self._task)
+
+    def survey(self, starts: Starts, screen: Screen, floors: list[np.ndarray]) -> Surveyed:
+        """Dispatch the float64 program on tiles (asynchronous); only for an engine made with ``in_order``."""
+        slices = self.devices.stacked([self.floor_slices(start, floors) for start in starts])
+        with jax.enable_x64(True):
+            return self.programs.survey(*self._tiles(starts), self._task, screen, slices)
+
+    def _tiles(self, starts: Starts) -> tuple[Any, Any]:
+        return self.devices.stacked([self._tile(start) for start in starts])
 
     def _tile(self, start: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Exact field values inside a tile, and per axis of the nest which indices lie inside the grid."""
@@ -183,7 +196,9 @@ class Engine:
         return {name: v[:, 0] if v.ndim and not self.tiling.has_lanes(name) else v for name, v in fields.items()}
 
     def _tile_values(self, name: str, start: tuple[int, ...], dtype: type) -> Any:
-        """Values of a field inside a tile, kept on the device from one tile to the next while they stay the same."""
+        """Values of a field inside a tile, kept on a single device from one tile to the next while they stay the same."""
+        if self.devices.count > 1:
+            return self.tiling.values(name, start).astype(dtype)
         place = tuple(start[d] for d in self.tiling.dims[name])
         key = (name, dtype)
         if self._device_values.get(key, (None,))[0] != place:

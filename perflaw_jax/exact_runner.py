@@ -11,13 +11,15 @@ import numpy as np
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.engine import Engine
 from perflaw_jax.exact import exact_search
-from perflaw_jax.runner import Tick, check_law, header, make_columns, make_problem
-from perflaw_jax.searched import Searched, Stopped, finish, unknown_counts
+from perflaw_jax.interrupt import Stopped
+from perflaw_jax.job import check_law, header, make_columns, make_problem
+from perflaw_jax.progress import Tick, silent
+from perflaw_jax.searched import Searched, finish, unknown_counts
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
 
 
-def run_exact(spec: SweepSpec, out: Path, gap: float = 0.0, tick: Tick = lambda share, candidates, best: None) -> Searched:
+def run_exact(spec: SweepSpec, out: Path, gap: float = 0.0, tick: Tick = silent) -> Searched:
     """Search a spec's grid for its certified best and frontier, and write ``out``; raises as ``run_optuna`` does.
 
     With ``gap`` what is left out may score better than the worst that is reported, by no more than that.

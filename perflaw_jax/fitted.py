@@ -123,7 +123,7 @@ def load_fitted(path: str | PathLike[str]) -> LawEntry:
 
 def save_fitted(law: FittedLaw, path: str | PathLike[str]) -> None:
     """Write a law's file, whole or not at all; the same law gives the same bytes."""
-    from perflaw_jax.manifest import write_atomic
+    from perflaw_jax.files import write_atomic
 
     text = law.model_dump_json(indent=1, exclude_defaults=False) + "\n"
     write_atomic(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))

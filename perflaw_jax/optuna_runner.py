@@ -19,14 +19,16 @@ from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
 from perflaw_jax.frontier import Frontier
+from perflaw_jax.interrupt import Stopped
+from perflaw_jax.job import check_law, header, make_columns, make_problem
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.optimum import distance
+from perflaw_jax.progress import Tick, silent
 from perflaw_jax.proposals import Choices
 from perflaw_jax.reduce import TopK
-from perflaw_jax.runner import Tick, check_law, header, make_columns, make_problem
 from perflaw_jax.samplers import Direction, batch_size, check_sampler, default_sampler, make_proposer
 from perflaw_jax.search import Judge, search
-from perflaw_jax.searched import Searched, Stopped, finish, unknown_counts
+from perflaw_jax.searched import Searched, finish, unknown_counts
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.storages import shown
 from perflaw_jax.store import ResultDir
@@ -57,7 +59,7 @@ class Plan:
     study: str | None = None
 
 
-def run_optuna(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = lambda share, candidates, best: None) -> Searched:
+def run_optuna(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = silent) -> Searched:
     """Search a spec's grid with Optuna and write ``out``.
 
     Raises:

@@ -11,6 +11,7 @@ import numpy as np
 
 from perflaw_jax import kernel
 from perflaw_jax.bounds import Interval, UnboundedPrimitive, bound, interval
+from perflaw_jax.devices import Devices
 from perflaw_jax.kernel import Layout
 from perflaw_jax.objective import make_design
 from perflaw_jax.space import Space
@@ -23,15 +24,19 @@ RUN_ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_pas
 
 
 class Programs:
-    """The kernel's functions compiled for one layout of tiles; laws, limits and values are arguments."""
+    """The kernel's functions compiled for one layout of tiles; laws, limits and values are arguments.
 
-    def __init__(self, layout: Layout):
+    Those that work on whole tiles run on all ``devices``, those that look at chosen blocks on the first.
+    """
+
+    def __init__(self, layout: Layout, devices: Devices | None = None):
         self._layout = layout
+        self._devices = devices or Devices()
 
     @cached_property
     def survey(self) -> Callable:
         """``kernel.survey``."""
-        return _compiled(kernel.survey, self._layout, WIDE)
+        return self._over_tiles(kernel.survey, self._layout, (True, True, False, False, True), WIDE)
 
     @cached_property
     def refine(self) -> Callable:
@@ -46,13 +51,12 @@ class Programs:
     @cached_property
     def wary(self) -> Finding:
         """``kernel.find`` and ``kernel.census`` for scores that may be anything."""
-        return Finding(_compiled(kernel.find, self._layout, WIDE), _compiled(kernel.census, self._layout, WIDE))
+        return self._finding(self._layout, WIDE)
 
     @cached_property
     def sure(self) -> Finding:
         """The same for scores that are known to be finite."""
-        layout = self._layout._replace(finite=True)
-        return Finding(_compiled(kernel.find, layout, WIDE_AND_FINITE), _compiled(kernel.census, layout, WIDE))
+        return self._finding(self._layout._replace(finite=True), WIDE_AND_FINITE)
 
     def finding(self, law: Any, space: Space) -> Finding:
         """``sure`` where bounds over the whole grid show every raw score to be finite, in float32 as well; else ``wary``."""
@@ -63,6 +67,13 @@ class Programs:
             return self.wary
         finite = np.isfinite(found.lower) & np.isfinite(found.upper) & ~np.asarray(found.nan)
         return self.sure if finite else self.wary
+
+    def _finding(self, layout: Layout, options: dict[str, Any]) -> Finding:
+        find = self._over_tiles(kernel.find, layout, (True, False, False, True), options)
+        return Finding(find, self._over_tiles(kernel.census, layout, (True, True, False), WIDE))
+
+    def _over_tiles(self, program: Callable, layout: Layout, per_tile: tuple[bool, ...], options: dict[str, Any]) -> Callable:
+        return self._devices.compiled(partial(program, layout), per_tile, options)
 
     @cached_property
     def _raw_bounds(self) -> Callable:

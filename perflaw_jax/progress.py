@@ -9,6 +9,13 @@ from contextlib import contextmanager
 
 LINE_EVERY = 10.0  # seconds between plain lines
 
+Tick = Callable[[float, int, float], None]
+"""Progress: share done, candidates done, best score so far (NaN if none)."""
+
+
+def silent(share: float, candidates: int, best: float) -> None:
+    """A ``Tick`` that shows nothing."""
+
 
 @contextmanager
 def shown(name: str, size: int) -> Iterator[Callable[[float, int, float], None]]:

@@ -1,42 +1,59 @@
-"""A spec carried out: the engine run over its grid, its results written to a directory."""
+"""A spec swept: as a whole or one shard of it, gone on with after an interruption; the last one joins them to one result."""
 
 from __future__ import annotations
 
 import json
-import platform
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jax
 import numpy as np
 
-from perflaw_jax import __version__
-from perflaw_jax.catalogue import find_law
-from perflaw_jax.columns import Column, Columns
-from perflaw_jax.confidence import QUANTILES, Confidence
-from perflaw_jax.design import is_fraction
-from perflaw_jax.engine import Engine, Problem, Rows
-from perflaw_jax.laws import LawEntry, Negated, Quantile
-from perflaw_jax.manifest import Shard, git_state, sha256
-from perflaw_jax.objective import Bound, as_limits, evaluate, make_design
+from perflaw_jax.files import StoreError
+from perflaw_jax.interrupt import Stopped, stoppable
+from perflaw_jax.joining import Found, collect, join, missing, torn
+from perflaw_jax.laws import LawEntry
+from perflaw_jax.lock import locked
+from perflaw_jax.manifest import MANIFEST, Shard, difference, read_manifest, shard_problems
+from perflaw_jax.portion import WHOLE, Portion
+from perflaw_jax.progress import Tick, silent
+from perflaw_jax.ranges import Ranges
+from perflaw_jax.record import Record, read_record, read_records, record_file
 from perflaw_jax.reduce import Counts
-from perflaw_jax.space import Axis
-from perflaw_jax.spec import SweepSpec
-from perflaw_jax.store import ResultDir
-from perflaw_jax.sweep import Kept, feasible_rows, sweep
+from perflaw_jax.results import plain
+from perflaw_jax.shard import compute
+from perflaw_jax.spec import SweepSpec, parse_spec
+from perflaw_jax.store import ResultDir, method
+from perflaw_jax.verify import verify
+from perflaw_jax.work import Work
 
-TILE, LEAST_TILE = 2**24, 2**12  # candidates per tile
-ROW_TILE = 2**21  # candidates per tile where rows are streamed
-PART_ROWS = 2**19  # rows gathered before a part is written
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a sweep is to go.
+
+    Attributes:
+        portion: the shard to compute; None for the whole grid.
+        resume: keep what an earlier run of the same spec, law, versions and kind of device has finished.
+        force: where there is anything else, delete it and start anew.
+        devices: of this host, to spread the work over; None for all.
+    """
+
+    portion: Portion | None = None
+    resume: bool = False
+    force: bool = False
+    devices: int | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep came to, for display: the same is in the result directory."""
+    """What a sweep came to, for display: the same is in the result directory.
+
+    Of a shard that is not the last one only the counts are known, and ``missing`` names the shards that are not done.
+    """
 
     name: str
     directory: Path
@@ -45,225 +62,161 @@ class Outcome:
     top: dict[str, np.ndarray]
     frontier_points: int
     seconds: float
+    portion: Portion | None = None
+    missing: tuple[str, ...] = ()
 
 
-Tick = Callable[[float, int, float], None]
-"""Progress: share done, candidates done, best score so far (NaN if none)."""
+def run_sweep(spec: SweepSpec, out: Path, tick: Tick = silent, how: How | None = None) -> Outcome:
+    """Sweep a spec's grid, or one shard of it, and write ``out``.
 
-
-def run_sweep(spec: SweepSpec, out: Path, tick: Tick = lambda share, candidates, best: None) -> Outcome:
-    """Sweep a spec's grid and write ``out``; ValueError for a spec that makes no sense, StoreError for a disk that fails.
-
-    Nothing is deleted or written before the law was traced on the grid.
+    Raises:
+        ValueError: the spec makes no sense; nothing was deleted or written.
+        StoreError: a disk fails, or the directory is another process's or another run's.
+        Stopped: it was asked to stop; what is finished is kept.
     """
+    return sweep_shard(Work(spec, (how or How()).devices), out, tick, how or How())
+
+
+def sweep_shard(work: Work, out: Path, tick: Tick, how: How) -> Outcome:
+    """``run_sweep`` by a process that keeps its compiled programs for other shards of the same spec."""
     began = time.perf_counter()
-    entry = find_law(spec.law).with_settings(spec.law_settings)
-    problem = make_problem(spec, entry)
-    check_law(entry, problem)
-    directory = ResultDir.create(out, header(spec, entry))
+    with _opened(work, out, how) as (directory, record):
+        if record is None:
+            return _finished(work, directory.path, began)
+        others = [r for r, _ in _records(work, directory) if r.portion != record.portion]
+        with stoppable() as asked_to_stop:
+            compute(work, directory, record, Ranges(pair for r in others for pair in r.tiles), tick, asked_to_stop)
+            stopped = asked_to_stop()
+        if how.portion is None:
+            return _joined(work, directory, how, began, stopped)
+    with locked(out, wait=True):  # after the shards' common lock was given back
+        if read_manifest(out)["complete"]:  # by another one that was the last as well
+            return _finished(work, out, began)
+        return _joined(work, directory, how, began, stopped)
+
+
+def merge(places: Sequence[Path], out: Path) -> Outcome:
+    """Join the shards that lie in ``places`` in ``out``; ``StoreError`` where any is missing or of another run."""
+    began = time.perf_counter()
+    manifests = {place: read_manifest(place) for place in places}
+    first = manifests[places[0]]
+    if "search" in first or "curve" in first:
+        raise StoreError(f"{places[0]} holds {method(first)}, which has no shards")
+    work = Work(parse_spec(first["spec"], where=f"{places[0] / MANIFEST}: spec"))
+    header = json.loads(work.header)
+    for place, manifest in manifests.items():
+        if found := difference(manifest, header):
+            raise StoreError(f"{place} holds another run: {found}")
+    directory = ResultDir.create(out, work.header)
+    with locked(out):
+        if not (out / MANIFEST).exists():
+            directory.declare()
+        if read_manifest(out)["complete"]:
+            return _finished(work, out, began)
+        for place in places:
+            if place != out:
+                collect(work, place, directory)
+        outcome = _joined(work, directory, How(portion=WHOLE), began, False)
+    if outcome.missing:
+        raise StoreError(f"{out} lacks shards {', '.join(outcome.missing)}; run them, with --resume if they were begun")
+    return outcome
+
+
+@contextmanager
+def _opened(work: Work, out: Path, how: How) -> Iterator[tuple[ResultDir, Record | None]]:
+    """The directory, locked, and the record to go on with; None where the results are complete already."""
+    portion = how.portion or WHOLE
+    directory = ResultDir.create(out, work.header, others=how.resume or how.force or how.portion is not None)
     try:
-        directory.begin()
-        rows = spec.output.rows
-        tile, in_order = (TILE, False) if rows == "none" else (ROW_TILE, True)
-        engine = Engine(problem, in_order=in_order, target=max(LEAST_TILE, tile // _believed(problem.law)))
-        columns = make_columns(engine, spec, entry)
-        progress = _Progress(tick, problem.space.size, columns.sign)
-        if rows == "none":
-            kept, shards = sweep(problem, top=spec.output.top, engine=engine, tick=progress.tile), []
-        else:
-            kept, shards = _stream(rows, spec.output.top, columns, directory, progress)
-        top = best_columns(columns, kept.top.finish().candidate_id)
-        shards += write_kept(directory, columns, kept, top)
-        directory.write_manifest(_account(kept), shards)
+        with ExitStack() as locks:
+            locks.enter_context(locked(out, shared=how.portion is not None))
+            if how.portion is not None:
+                locks.enter_context(locked(out, portion.name))
+            fresh = Record(index=portion.index, count=portion.count, tile=work.engine.tiling.tile, margin=0.0)
+            if not _same_run(work, directory, how):
+                yield directory, None
+            else:
+                yield directory, (_sound(work, directory, portion) or fresh) if how.resume else fresh
     except BaseException:
         directory.discard_if_empty()
         raise
-    points = 0 if kept.frontier is None else len(kept.frontier.finish().score)
-    counts = kept.counts or Counts()
-    return Outcome(spec.name, out, entry, counts, plain(top), points, time.perf_counter() - began)
 
 
-def make_problem(spec: SweepSpec, entry: LawEntry) -> Problem:
-    """The engine's view of a spec: more is better, and at least one axis."""
-    space = spec.space()
-    space = replace(space, rest=entry.open_share({axis.field for axis in space.axes} | space.fixed.keys()))
-    if not space.axes:
-        layers = Axis("num_hidden_layers", (space.fixed["num_hidden_layers"],))
-        space = replace(space, axes=(layers,), fixed={k: v for k, v in space.fixed.items() if k != layers.field})
-    for name in filter(is_fraction, (*spec.limits, *spec.output.frontier)):
-        if name not in space.tables:
-            raise ValueError(f"{name}: no such data domain here; give it under [axes] or [fixed]")
-    limits = as_limits(spec.limits)
-    law = _ranking(spec.output.rank_by, entry)
-    if not entry.higher_is_better:
-        law = Negated(law)
-        if "score" in limits:
-            low, high = limits["score"].min, limits["score"].max
-            limits["score"] = Bound(None if high is None else -high, None if low is None else -low)
-    return Problem(space, law, limits, spec.output.frontier)
+def _same_run(work: Work, directory: ResultDir, how: How) -> bool:
+    """Make the directory ready for this run; False where it holds all results already and they are to be kept."""
+    path, whole = directory.path, how.portion is None
+    if not (path / MANIFEST).exists():
+        directory.begin() if whole else directory.declare()  # other shards may be at work already
+        return True
+    manifest = read_manifest(path)
+    found = difference(manifest, json.loads(work.header))
+    if whole and (not how.resume or (found and how.force)):
+        directory.begin()
+        return True
+    if found:
+        way_out = "start anew with --force" if whole else "delete it"
+        raise StoreError(f"{path} holds another run: {found}; choose another --out, or {way_out}")
+    if not manifest["complete"]:
+        return True
+    if how.resume and not verify(path):
+        return False
+    if not whole:
+        raise StoreError(f"{path} holds the results of all shards already; choose another --out, or delete it")
+    directory.begin()  # damaged: the same again
+    return True
 
 
-def _ranking(rank_by: str, entry: LawEntry) -> Any:
-    """The law whose score ranks: the quoted one, or a quantile of what its ensemble believes."""
-    if rank_by == "score":
-        return getattr(entry.law, "point", entry.law)
-    if not hasattr(entry.law, "quantile"):
-        raise ValueError(
-            f"output.rank_by: {entry.name} has no ensemble or interval; rank by score, or fit the law yourself with --bootstrap"
-        )
-    return Quantile(entry.law, QUANTILES[rank_by])
+def _sound(work: Work, directory: ResultDir, portion: Portion) -> Record | None:
+    """The record of a shard with what is still as it was written; its candidates are learned."""
+    header = json.loads(work.header)
+    found = read_record(record_file(directory.path, portion), header)
+    if found is None or found[0].tile != work.engine.tiling.tile:
+        return None
+    record, ids = found
+    work.learn(ids)
+    kept = [s for s in record.stretches if s.file is None or not _problems(directory, s.file, header)]
+    return record.model_copy(update={"stretches": tuple(kept), "attempts": record.attempts + 1, "complete": False})
 
 
-def _believed(law: Any) -> int:
-    """Scores of a design that ranking looks at: every member's, where a quantile ranks."""
-    ranked = law.law if isinstance(law, Negated) else law
-    members = getattr(ranked.law, "members", None) if isinstance(ranked, Quantile) else None
-    return 1 if members is None else len(jax.tree.leaves(members)[0])
+def _problems(directory: ResultDir, shard: Shard, header: dict[str, Any]) -> bool:
+    return any(True for _ in shard_problems(directory.path / shard.path, shard, header))
 
 
-def make_columns(engine: Engine, spec: SweepSpec, entry: LawEntry) -> Columns:
-    """The result columns of a spec's candidates."""
-    return Columns(engine, spec.budget, 1 if entry.higher_is_better else -1, Confidence(entry))
+def _records(work: Work, directory: ResultDir) -> Found:
+    tile = work.engine.tiling.tile
+    return [(r, ids) for r, ids in read_records(directory.path, json.loads(work.header)) if r.tile == tile]
 
 
-def best_columns(columns: Columns, ids: np.ndarray) -> dict[str, Column]:
-    """The columns of the best candidates, with the probability that each is the best of them where the law has an ensemble."""
-    rows, confidence = columns.of(ids), columns.confidence
-    best = columns.full(rows)
-    if confidence is not None and confidence.has_ensemble:
-        best["prob_best"] = confidence.probability_best(columns.design(rows))
-    return best
+def _joined(work: Work, directory: ResultDir, how: How, began: float, stopped: bool) -> Outcome:
+    """The result, if all shards are there; else what is known of this one."""
+    found = _records(work, directory)
+    lacking = missing(work, found)
+    if stopped and (how.portion is None or str(how.portion) in lacking):
+        share = sum(r.candidates for r, _ in found) / work.engine.problem.space.size
+        raise Stopped(f"stopped; {directory.path} has {100 * share:.0f} % of the candidates: go on with --resume")
+    if lacking:
+        mine = [s for r, _ in found if r.portion == how.portion for s in r.stretches]
+        counts = Counts()
+        for s in mine:
+            counts.merge(Counts(s.candidates, s.feasible, dict(s.cut)))
+        seconds = time.perf_counter() - began
+        return Outcome(work.spec.name, directory.path, work.entry, counts, {}, 0, seconds, how.portion, tuple(lacking))
+    for record, file in torn(directory, found):
+        raise StoreError(f"{directory.path / file.path} is missing or torn; run shard {record.portion} again with --resume")
+    counts, top, points = join(work, directory, found)
+    seconds = time.perf_counter() - began
+    return Outcome(work.spec.name, directory.path, work.entry, counts, plain(top), points, seconds, how.portion)
 
 
-def check_law(entry: LawEntry, problem: Problem) -> None:
-    """ValueError where the law cannot score the designs of the grid."""
-    tables, spend = problem.space.tables, problem.space.spend
-    fields = {name: jax.ShapeDtypeStruct((), np.float32) for name in tables}
+def _finished(work: Work, path: Path, began: float) -> Outcome:
+    """The outcome of results that are complete already, as it is read from them."""
+    import pandas as pd
 
-    def score(values: dict[str, Any]) -> Any:
-        return evaluate(make_design(values, spend), problem.law, {}).raw
-
-    entry.check(score, fields, experts="num_experts" in tables and bool((tables["num_experts"].values > 0).any()))
-
-
-def header(spec: SweepSpec, entry: LawEntry, *packages: str, **more: Any) -> str:
-    """The part of the manifest that rides in every Parquet file: what was asked, by which law, with which software.
-
-    ``packages`` are named with their versions beside the usual ones; ``more`` is added as it is.
-    """
-    packages = ("jax", "jaxlib", "numpy", "pyarrow", *packages)
-    return json.dumps(
-        {
-            "name": spec.name,
-            "spec": json.loads(spec.canonical()),
-            "spec_sha256": spec.sha256(),
-            "law": {
-                "name": entry.name,
-                "metric": entry.metric,
-                "source": entry.source,
-                "note": entry.note,
-                "higher_is_better": entry.higher_is_better,
-                "coefficients": entry.quoted,
-                **({"file_sha256": sha256(Path(spec.law))} if spec.law.endswith(".json") else {}),
-            },
-            "versions": {
-                "perflaw_jax": __version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in packages},
-            },
-            "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
-            "git": git_state(Path(__file__).parent),
-            **more,
-        }
-    )
-
-
-def _stream(
-    kind: Literal["feasible", "compact"], top: int, columns: Columns, directory: ResultDir, progress: _Progress
-) -> tuple[Kept, list[Shard]]:
-    """Write every feasible row while the device works on the next tile."""
-    engine = columns.engine
-    size = engine.problem.space.size
-    kept = Kept.empty(engine.problem, top=top, marginals=True, counts=True)
-    make = columns.full_slab if kind == "feasible" else columns.compact_slab
-    with directory.rows(kind, size, columns.shares) as writer:
-        begin, gathered, rows = 0, [], 0
-        for done, (_, end, slab) in enumerate(feasible_rows(engine, kept), start=1):
-            gathered.append(make(slab))
-            rows += len(slab.ids)
-            if rows >= PART_ROWS or end == size:
-                writer.write(begin, end, _join(gathered))
-                begin, gathered, rows = end, [], 0
-            progress.tile(done, kept, share=end / size)
-    return kept, writer.shards
-
-
-def _join(parts: list[dict[str, Column]]) -> dict[str, Column]:
-    """The rows of several tiles as one: coded columns share their values, and constants stay as they are."""
-    if len(parts) == 1:
-        return parts[0]
-    joined = {}
-    for name, column in parts[0].items():
-        if isinstance(column, tuple):
-            joined[name] = np.concatenate([part[name][0] for part in parts]), column[1]
-        elif isinstance(column, np.ndarray):
-            joined[name] = np.concatenate([part[name] for part in parts])
-        else:
-            joined[name] = column
-    return joined
-
-
-def write_kept(directory: ResultDir, columns: Columns, kept: Kept, top: dict[str, Any]) -> list[Shard]:
-    """Write what was kept; ``top`` are the columns of the best."""
-    shards = [directory.write_top(top)]
-    if kept.frontier is not None:
-        rows = columns.of(kept.frontier.finish().candidate_id)
-        shards.append(directory.write_frontier({**columns.full(rows), **_extra_costs(columns, rows)}))
-    if kept.marginals is not None:
-        space, best = columns.engine.problem.space, kept.marginals.finish()
-        names = [axis.field for axis in space.axes for _ in axis.values]
-        values = np.concatenate([np.asarray(axis.values, float) for axis in space.axes])
-        score = np.concatenate([np.where(b.candidate_id >= 0, columns.sign * b.score, np.nan) for b in best])
-        ids = np.concatenate([b.candidate_id for b in best])
-        shards.append(directory.write_marginals(names, values, score, ids))
-    return shards
-
-
-def _extra_costs(columns: Columns, rows: Rows) -> dict[str, Any]:
-    usual = columns.full(rows)
-    return {name: cost for name, cost in columns.costs(rows).items() if name not in usual}
-
-
-def _account(kept: Kept) -> dict[str, Any]:
-    counts = kept.counts or Counts()
-    return {
-        "counts": {
-            "candidates": counts.candidates,
-            "feasible": counts.feasible,
-            "cut_by_limit": dict(sorted(counts.cut.items())),
-        }
-    }
-
-
-def plain(columns: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Columns as plain arrays, for display."""
-    rows = len(columns["candidate_id"])
-    plain = {}
-    for name, column in columns.items():
-        if isinstance(column, tuple):
-            column = column[1][column[0]]
-        plain[name] = np.broadcast_to(np.nan if column is None else column, rows)
-    return plain
-
-
-class _Progress:
-    """Turns the engine's ticks into shares, candidates and best score."""
-
-    def __init__(self, tick: Tick, size: int, sign: int):
-        self._tick, self._size, self._sign = tick, size, sign
-
-    def tile(self, done: int, kept: Kept, share: float | None = None) -> None:
-        counted = kept.counts.candidates if kept.counts is not None else 0
-        best = kept.top.best.score[:1]
-        score = self._sign * float(best[0]) if len(best) else float("nan")
-        self._tick(counted / self._size if share is None else share, counted, score)
+    manifest = read_manifest(path)
+    told, rows = manifest["counts"], {shard["path"]: shard["rows"] for shard in manifest["shards"]}
+    with (path / "top.parquet").open("rb") as opened:
+        top = pd.read_parquet(opened)
+    counts = Counts(told["candidates"], told["feasible"], told["cut_by_limit"])
+    columns = {name: top[name].to_numpy() for name in top}
+    points = rows.get("frontier.parquet", 0)
+    return Outcome(work.spec.name, path, work.entry, counts, columns, points, time.perf_counter() - began)

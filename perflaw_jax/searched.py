@@ -11,13 +11,10 @@ import numpy as np
 
 from perflaw_jax.columns import Columns
 from perflaw_jax.laws import LawEntry
-from perflaw_jax.runner import best_columns, plain, write_kept
+from perflaw_jax.lock import locked
+from perflaw_jax.results import best_columns, plain, write_kept
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.store import ResultDir
-
-
-class Stopped(Exception):
-    """The user stopped a search; what is kept of it, in one line."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def finish(
 ) -> Searched:
     """Write the results of a search that began at ``began`` (of ``time.perf_counter``), once no other process writes there."""
     top = best_columns(columns, kept.top.finish().candidate_id)
-    with directory.alone():
+    with locked(directory.path, wait=True):
         directory.begin()
         shards = write_kept(directory, columns, kept, top)
         if trials is not None:

@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from perflaw_jax.manifest import StoreError
+from perflaw_jax.files import StoreError
 
 JOURNAL = "journal:"
 JOURNAL_ENDINGS = (".log", ".journal")

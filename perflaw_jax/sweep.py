@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perflaw_jax.engine import BATCHES, Engine, Problem, Slab, as_batch, spread
+from perflaw_jax.engine import BATCHES, Engine, Problem, Slab, Starts, as_batch, spread
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Decided, Promise, Surveyed
 from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, excess
@@ -84,10 +84,10 @@ def screen(engine: Engine, kept: Kept) -> Screen:
     return Screen(margin, floor, table, offset, np.float32(RESOLUTION[kept.frontier.costs]))
 
 
-def pilot(engine: Engine, kept: Kept) -> list[tuple[int, ...]] | None:
+def pilot(engine: Engine, kept: Kept) -> Sequence[int]:
     """Evaluate a spread of blocks first: measures the float32 error, and gives the reducers something to beat.
 
-    Returns the starts of all tiles, most promising first, or None where they are too many to list.
+    Returns the numbers of all tiles, the most promising first; in their own order where they are too many to list.
     """
     coordinates = spread(engine.tiling.blocks, PILOT_BLOCKS)
     exact, ids, real = engine.decide(coordinates)
@@ -113,16 +113,15 @@ def scout(engine: Engine, start: tuple[int, ...], kept: Kept) -> None:
         kept.update(as_batch(*engine.decide(list(np.unravel_index(numbers, engine.tiling.blocks)))))
 
 
-def _promising_first(engine: Engine, coordinates: list[np.ndarray], best: np.ndarray) -> list[tuple[int, ...]] | None:
-    """Starts of all tiles, those with the best sampled score first: what is kept then soon beats all the rest."""
-    tiles = math.prod(engine.tiling.grid)
+def _promising_first(engine: Engine, coordinates: list[np.ndarray], best: np.ndarray) -> Sequence[int]:
+    """Numbers of all tiles, those with the best sampled score first: what is kept then soon beats all the rest."""
+    tiles = engine.tiling.count
     if tiles > MOST_ORDERED_TILES:
-        return None
+        return range(tiles)
     sampled = np.full(tiles, -np.inf)
     number = np.ravel_multi_index([c // t for c, t in zip(coordinates, engine.tiling.tile, strict=True)], engine.tiling.grid)
     np.maximum.at(sampled, number, best)
-    places = np.unravel_index(np.argsort(-sampled, kind="stable"), engine.tiling.grid)
-    return list(zip(*((p * t).tolist() for p, t in zip(places, engine.tiling.tile, strict=True)), strict=True))
+    return np.argsort(-sampled, kind="stable").tolist()
 
 
 def settle(engine: Engine, start: tuple[int, ...], wanted: Any, kept: Kept) -> None:
@@ -206,41 +205,46 @@ def sweep(
             engine.margin *= WIDENING
 
 
-def run(engine: Engine, kept: Kept, starts: Iterable[tuple[int, ...]] | None = None) -> Iterator[tuple[int, ...]]:
-    """Settle tiles into ``kept``, the device one tile ahead of the host; yields each tile's start when it is settled.
+def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Iterator[int]:
+    """Settle tiles into ``kept``, the devices one round ahead of the host; yields each tile's number when it is settled.
 
-    ``starts`` are those of the tiles to sweep, all of them if not given. Raises ``MarginExceeded``.
+    ``tiles`` are the numbers of those to sweep in their order; all of them, the most promising first, if not given. Raises
+    ``MarginExceeded``.
     """
-    promising = pilot(engine, kept)
+    if tiles is None:
+        tiles = pilot(engine, kept)
 
-    def look(start: tuple[int, ...]) -> tuple[Any, dict[str, Any] | None]:
-        scout(engine, start, kept)
-        wanted = engine.find(start, screen(engine, kept), _floors(kept))
-        return wanted, engine.census(start) if kept.counts is not None else None
+    def look(starts: Starts) -> tuple[Any, dict[str, Any] | None]:
+        for start in starts:
+            scout(engine, start, kept)
+        wanted = engine.find(starts, screen(engine, kept), _floors(kept))
+        return wanted, engine.census(starts) if kept.counts is not None else None
 
-    for start, (wanted, holds) in _one_ahead(look, (promising or engine.tiling.starts()) if starts is None else starts):
+    for number, start, (wanted, holds) in _one_ahead(engine, look, tiles):
         settle(engine, start, wanted, kept)
         _count(engine, kept, start, holds)
-        yield start
+        yield number
 
 
-def feasible_rows(engine: Engine, kept: Kept) -> Iterator[tuple[int, int, Slab]]:
-    """All feasible candidates in the order of their ids, tile by tile; ``kept`` takes them in as well.
+def feasible_rows(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Iterator[tuple[int, Slab]]:
+    """All feasible candidates of ``tiles`` in the order of their ids, tile by tile; ``kept`` takes them in as well.
 
-    The engine must have been made with ``in_order``. Each tile gives the range of ids it covers, [start, end), and its rows.
+    The engine must have been made with ``in_order``. Yields each tile's number and its rows. ``tiles`` are all of them if not
+    given.
     """
-    pilot(engine, kept)
+    if tiles is None:
+        pilot(engine, kept)
+        tiles = range(engine.tiling.count)
 
-    def look(start: tuple[int, ...]) -> Surveyed:
-        return engine.survey(start, screen(engine, kept), _floors(kept))
+    def look(starts: Starts) -> Surveyed:
+        return engine.survey(starts, screen(engine, kept), _floors(kept))
 
-    for start, surveyed in _one_ahead(look, engine.tiling.starts()):
+    for number, start, surveyed in _one_ahead(engine, look, tiles):
         doubts = _doubts(surveyed)
         _settle(engine, start, doubts, _excess(engine, start, doubts, kept), kept)
         _count(engine, kept, start, surveyed.holds)
-        first = int(engine.problem.space.ids([index.flat[0] for index in engine.tiling.indices(start)]))
         place = np.flatnonzero(surveyed.feasible)
-        yield first, first + engine.tiling.covered(start), Slab(start, first + place, place, surveyed)
+        yield number, Slab(start, engine.tiling.span(start)[0] + place, place, surveyed)
 
 
 def _doubts(surveyed: Surveyed) -> Doubts:
@@ -249,23 +253,21 @@ def _doubts(surveyed: Surveyed) -> Doubts:
     return Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in surveyed.costs])
 
 
-def _one_ahead(look: Callable[[tuple[int, ...]], Any], starts: Iterable[tuple[int, ...]]) -> Iterator[tuple[tuple, Any]]:
-    """Each start with what was dispatched for it, the next one's work dispatched before it is handed out.
+def _one_ahead(engine: Engine, look: Callable[[Starts], Any], tiles: Iterable[int]) -> Iterator[tuple[int, tuple, Any]]:
+    """Each tile's number and start with what was dispatched for it, the next round's work dispatched before it is handed out.
 
     The first is handed out alone: what it teaches the reducers spares most of the work on the second.
     """
-    rest = iter(starts)
-    for first in rest:
-        yield first, look(first)
-        break
-    waiting = None
-    for start in rest:
-        dispatched = start, look(start)
-        if waiting is not None:
-            yield waiting
-        waiting = dispatched
-    if waiting is not None:
-        yield waiting
+    waiting: list[tuple[int, tuple, Any]] = []
+    for i, numbers in enumerate(engine.devices.groups(iter(tiles))):
+        starts = [engine.tiling.start(number) for number in numbers]
+        dispatched = look(starts)
+        yield from waiting
+        waiting = [(n, s, engine.devices.of_tile(dispatched, k)) for k, (n, s) in enumerate(zip(numbers, starts, strict=True))]
+        if i == 0:
+            yield from waiting
+            waiting = []
+    yield from waiting
 
 
 def _floors(kept: Kept) -> list[np.ndarray]:

@@ -7,7 +7,6 @@ The innermost axis is folded into ``[blocks, lanes]``: a block is ``lanes`` neig
 device reports what it found.
 """
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,9 +78,27 @@ class Tiling:
         shape = [self.space.shape[i] for i in self.order]
         return (*shape[:-1], -(-shape[-1] // self.lanes))
 
+    @cached_property
+    def count(self) -> int:
+        """Number of tiles; they are numbered along the nest, outermost slowest."""
+        return math.prod(self.grid)
+
+    def start(self, number: int) -> tuple[int, ...]:
+        """First index of a tile along each axis of the nest."""
+        places = []
+        for pieces, size in zip(reversed(self.grid), reversed(self.tile), strict=True):
+            number, place = divmod(number, pieces)
+            places.append(place * size)
+        return tuple(reversed(places))
+
     def starts(self) -> Iterator[tuple[int, ...]]:
-        """First index of every tile along each axis of the nest, outermost slowest."""
-        return itertools.product(*(range(0, g * t, t) for g, t in zip(self.grid, self.tile, strict=True)))
+        """The starts of all tiles, in the order of their numbers."""
+        return map(self.start, range(self.count))
+
+    def span(self, start: tuple[int, ...]) -> tuple[int, int]:
+        """Ids of a tile's candidates, [first, end), where tiles come in the order of the ids."""
+        first = int(self.space.ids([index.flat[0] for index in self.indices(start)]))
+        return first, first + self.covered(start)
 
     def indices(self, start: tuple[int, ...]) -> list[np.ndarray]:
         """Per axis of the nest, the indices inside the tile: int64 [t], of the inner axis [blocks, lanes], even if outside."""

@@ -13,11 +13,11 @@ from perflaw_jax.curve_runner import run_curve
 from perflaw_jax.engine import Problem
 from perflaw_jax.exact import Searcher
 from perflaw_jax.laws import PerformanceDense
-from perflaw_jax.manifest import verify
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.spec import parse_spec
 from perflaw_jax.spec_values import number_range
+from perflaw_jax.verify import verify
 
 AXES = (
     Axis("num_hidden_layers", tuple(map(float, range(8, 64, 4)))),

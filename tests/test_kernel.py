@@ -38,8 +38,8 @@ def calls():
     engine.programs.decide = recorded("decide", engine.programs.decide)
     kept = Kept.empty(engine.problem, top=5, marginals=True, counts=True)
     start = next(engine.tiling.starts())
-    module.settle(engine, start, engine.find(start, module.screen(engine, kept), kept.marginals.floors()), kept)
-    engine.census(start)
+    module.settle(engine, start, engine.find([start], module.screen(engine, kept), kept.marginals.floors()), kept)
+    engine.census([start])
     return seen
 
 

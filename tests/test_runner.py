@@ -16,9 +16,11 @@ from brute import Brute
 
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.design import FIELDS, FLAGS
-from perflaw_jax.manifest import HEADER_KEY, verify
-from perflaw_jax.runner import header, make_problem, run_sweep
+from perflaw_jax.job import header, make_problem
+from perflaw_jax.manifest import HEADER_KEY
+from perflaw_jax.runner import run_sweep
 from perflaw_jax.spec import parse_spec
+from perflaw_jax.verify import verify
 
 # Hidden sizes in steps of 192: every other one is no multiple of head_dim. One limit cuts on each side of many candidates.
 DENSE = {

@@ -21,8 +21,10 @@ from hypothesis.extra import numpy as hnp
 
 from perflaw_jax import store
 from perflaw_jax.design import FIELDS, FLAGS, Design
-from perflaw_jax.manifest import StoreError, git_state, read_manifest, sha256, verify, write_atomic, write_json
+from perflaw_jax.files import StoreError, sha256, write_atomic, write_json
+from perflaw_jax.manifest import git_state, read_manifest
 from perflaw_jax.store import ResultDir
+from perflaw_jax.verify import verify
 
 HEADER = json.dumps({"name": "small", "spec_sha256": "ab" * 32, "law": {"name": "performance-dense"}})
 OTHER = json.dumps({"name": "big", "spec_sha256": "cd" * 32})
@@ -110,10 +112,11 @@ def write_all(path: Path) -> None:
         made.write_frontier(make_columns(range(20)) | {"weight_bytes": np.arange(20.0)}),
         made.write_marginals(["hidden_size"] * 2, np.array([4e3, 5e3]), np.array([71.5, np.nan]), np.array([2**60 + 1, -1])),
     ]
+    parts = []
     with made.rows("feasible", size=1000) as writer:
         for start in range(0, 1000, 250):
-            writer.write(start, start + 250, make_columns(range(start, start + 250, 3)))
-    made.write_manifest({"counts": {"feasible": 334}}, shards + writer.shards)
+            parts.append(writer.write(start, start + 250, make_columns(range(start, start + 250, 3))))
+    made.write_manifest({"counts": {"feasible": 334}}, shards + [part.result() for part in parts])
 
 
 # ---------------------------------------------------------------- round trips
@@ -165,20 +168,22 @@ def test_rows_read_back(directory, kind):
     if kind == "compact":
         columns = {name: columns[name] for name in ("candidate_id", "score")}
     with directory.rows(kind, size=10_000) as writer:
-        writer.write(10, 400, columns)
-    (shard,) = writer.shards
+        part = writer.write(10, 400, columns)
+    shard = part.result()
     assert shard.path == "rows/part-00010-00400.parquet"
     frame = expected(columns)
     assert_reads_back(directory.path / shard.path, frame[[name for name in COLUMNS if name in frame]], "float32")
 
 
 def test_many_parts_come_in_the_order_of_ids_and_of_names(directory):
+    parts = []
     with directory.rows("compact", size=1200) as writer:
         for start in (1100, 0, 700, 90, 8):
-            writer.write(start, start + 5, {"candidate_id": np.arange(start, start + 5), "score": np.zeros(5)})
-        writer.write(50, 60, {"candidate_id": np.empty(0, np.int64), "score": np.empty(0)})
-    assert [int(shard.path[10:14]) for shard in writer.shards] == [0, 8, 90, 700, 1100]
-    assert sorted(file.name for file in directory.path.glob("rows/*")) == [Path(shard.path).name for shard in writer.shards]
+            columns = {"candidate_id": np.arange(start, start + 5), "score": np.zeros(5)}
+            parts.append(writer.write(start, start + 5, columns))
+    paths = sorted(part.result().path for part in parts)
+    assert [int(path[10:14]) for path in paths] == [0, 8, 90, 700, 1100]
+    assert sorted(file.name for file in directory.path.glob("rows/*")) == [Path(path).name for path in paths]
     ids = duckdb.sql(f"select candidate_id from '{directory.path}/rows/*.parquet'").fetchnumpy()["candidate_id"]
     assert len(ids) == 25 and (np.diff(ids) > 0).all()
 
@@ -187,8 +192,8 @@ def test_row_groups_are_joined_seamlessly(directory, monkeypatch):
     monkeypatch.setattr(store, "ROW_GROUP", 64)
     columns = make_columns(range(200))
     with directory.rows("feasible", size=200) as writer:
-        writer.write(0, 200, columns)
-    file = directory.path / writer.shards[0].path
+        part = writer.write(0, 200, columns)
+    file = directory.path / part.result().path
     metadata = pq.read_metadata(file)
     assert [metadata.row_group(i).num_rows for i in range(4)] == [64, 64, 64, 8]
     assert_reads_back(file, expected(columns)[COLUMNS], "float32")
@@ -202,8 +207,8 @@ def test_without_a_budget_its_use_is_null(directory):
 def test_rounding_the_use_of_a_budget_keeps_it_on_its_side_of_one(directory):
     use = np.array([0.0, 0.5 + 2**-20, 1 - 2**-20, 1.0, 1 + 2**-16])
     with directory.rows("feasible", size=5) as writer:
-        writer.write(0, 5, make_columns(range(5)) | {"budget_used": use})
-    got = pd.read_parquet(directory.path / writer.shards[0].path).budget_used
+        part = writer.write(0, 5, make_columns(range(5)) | {"budget_used": use})
+    got = pd.read_parquet(directory.path / part.result().path).budget_used
     assert got.tolist() == [0, 0.5, 1, 1, 1 + 2**-16]
 
 
@@ -280,8 +285,8 @@ def test_tokens_computed_per_row_are_split_into_bytes(directory):
 
 def test_rows_declare_their_order_and_keep_statistics(directory):
     with directory.rows("compact", size=1000) as writer:
-        writer.write(0, 1000, {"candidate_id": np.arange(3, 1000), "score": np.zeros(997)})
-    group = pq.read_metadata(directory.path / writer.shards[0].path).row_group(0)
+        part = writer.write(0, 1000, {"candidate_id": np.arange(3, 1000), "score": np.zeros(997)})
+    group = pq.read_metadata(directory.path / part.result().path).row_group(0)
     assert group.sorting_columns == (pq.SortingColumn(0),)
     statistics = group.column(0).statistics
     assert (statistics.min, statistics.max) == (3, 999)

@@ -18,15 +18,16 @@ from postgres import server
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine
-from perflaw_jax.manifest import StoreError, verify
+from perflaw_jax.files import StoreError
+from perflaw_jax.job import make_problem
 from perflaw_jax.optuna_runner import Plan, run_optuna
 from perflaw_jax.proposals import Choices
-from perflaw_jax.runner import make_problem
 from perflaw_jax.samplers import make_proposer
 from perflaw_jax.search import Judge, search
 from perflaw_jax.spec import load_spec, parse_spec
 from perflaw_jax.storages import drop_unfinished_line, opened, shown
 from perflaw_jax.studies import IDENTITY, Stored, Told, opened_study
+from perflaw_jax.verify import verify
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = """

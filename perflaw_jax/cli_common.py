@@ -1,0 +1,19 @@
+"""What the commands share: exit codes, how a failure is told, and options that mean the same everywhere."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DONE, FAILED, WRONG_INPUT, INFEASIBLE = 0, 1, 2, 3
+
+Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+
+
+def fail(message: str, code: int) -> int:
+    """Say in one line on stderr what went wrong."""
+    print(f"perflaw: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,204 @@
+"""One shard of a sweep computed, and recorded while it goes: after any interruption the rest can be computed later."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+
+from perflaw_jax.columns import Column
+from perflaw_jax.files import StoreError
+from perflaw_jax.manifest import Shard
+from perflaw_jax.progress import Tick
+from perflaw_jax.ranges import Ranges
+from perflaw_jax.record import Record, Stretch, write_record
+from perflaw_jax.reduce import Counts
+from perflaw_jax.store import ResultDir, RowWriter
+from perflaw_jax.sweep import WIDENING, MarginExceeded, feasible_rows, run
+from perflaw_jax.work import Work
+
+PART_ROWS = 2**19  # rows gathered before a part is written
+LEAST_PAUSE = 1.0  # seconds between two writings of a record
+PATIENCE = 50  # and at least so many times longer than writing it took
+
+
+@dataclass
+class Ledger:
+    """The record of a shard under way: written now and then, and at the end."""
+
+    work: Work
+    directory: ResultDir
+    record: Record
+    others: Ranges  # tiles that are done elsewhere
+    tick: Tick
+    finished: list[Stretch] = field(default_factory=list)  # since the record was read
+    _written: float = field(default_factory=time.monotonic)
+    _took: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Count what is to do and what is done."""
+        self._tiles = len(self.work.tiles_of(self.record.portion))
+        self._done, self._candidates = len(self.record.tiles), self.record.candidates
+
+    def tile(self, tile: int) -> None:
+        """Tell that a tile is done."""
+        tiling, best = self.work.engine.tiling, self.work.kept.top.best.score[:1]
+        self._done += 1
+        self._candidates += tiling.covered(tiling.start(tile))
+        score = self.work.columns.sign * float(best[0]) if len(best) else float("nan")
+        self.tick(self._done / self._tiles, self._candidates, score)
+
+    def due(self) -> bool:
+        """Whether enough was done since the record was written that it is worth the time."""
+        return time.monotonic() - self._written > max(LEAST_PAUSE, PATIENCE * self._took)
+
+    def write(self) -> None:
+        """Write the record with what was finished."""
+        began = time.monotonic()
+        stretches = _merged([*self.record.stretches, *self.finished])
+        done = Ranges(chain(self.others, *(stretch.tiles for stretch in stretches)))
+        record = self.record.model_copy(
+            update={
+                "stretches": stretches,
+                "complete": not any(done.missing(self.work.tiles_of(self.record.portion))),
+                "margin": float(self.work.engine.margin),
+            }
+        )
+        write_record(self.directory.path, self.directory.header, record, self.work.worth_keeping())
+        self._written = time.monotonic()
+        self._took = self._written - began
+
+
+def compute(
+    work: Work, directory: ResultDir, record: Record, others: Ranges, tick: Tick, asked_to_stop: Callable[[], bool]
+) -> None:
+    """Compute the tiles of a shard that neither its record nor ``others`` have, until done or asked to stop.
+
+    Whatever happens, what was finished until then is recorded, if that is still possible.
+    """
+    work.engine.margin = max(work.engine.margin, record.margin)
+    while True:
+        done = Ranges(chain(others, record.tiles))
+        todo = [*done.missing(work.tiles_of(record.portion))]
+        ledger = Ledger(work, directory, record, others, tick)
+        try:
+            (_score if work.rows == "none" else _stream)(ledger, todo, asked_to_stop)
+        except MarginExceeded:  # what was recorded may lack candidates
+            work.engine.margin *= WIDENING
+            record = record.model_copy(update={"stretches": ()})
+            continue
+        except BaseException:
+            with suppress(StoreError):
+                ledger.write()
+            raise
+        return ledger.write()
+
+
+def _score(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool]) -> None:
+    """Without rows: tiles in any order, counted together."""
+    work, done = ledger.work, Ranges()
+    work.kept.counts = Counts()
+    for tile in run(work.engine, work.kept, _promising(work, todo)):
+        done.add(tile, tile + 1)
+        ledger.finished = [_stretch(done, work.kept.counts)]
+        ledger.tile(tile)
+        if ledger.due():
+            ledger.write()
+        if asked_to_stop():
+            return
+
+
+def _promising(work: Work, todo: list[range]) -> Iterable[int]:
+    """The tiles to do, the most promising first where they are so few that they were ordered."""
+    if isinstance(work.order, range):
+        return chain.from_iterable(todo)
+    wanted = np.zeros(work.tiles, bool)
+    for tiles in todo:
+        wanted[tiles.start : tiles.stop] = True
+    return (tile for tile in work.order if wanted[tile])
+
+
+def _stream(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool]) -> None:
+    """With rows: tiles in the order of the ids, one file for each stretch of them that has rows."""
+    work = ledger.work
+    pending: deque[tuple[Stretch, Future[Shard] | None]] = deque()
+
+    def collect() -> None:
+        while pending and (pending[0][1] is None or _sound(pending[0][1])):
+            stretch, file = pending.popleft()
+            ledger.finished.append(stretch if file is None else stretch.model_copy(update={"file": file.result()}))
+
+    size = work.engine.problem.space.size
+    try:
+        with ledger.directory.rows("compact" if work.rows == "compact" else "feasible", size, work.columns.shares) as writer:
+            for part in _parts(ledger, writer, chain.from_iterable(todo)):
+                pending.append(part)
+                if ledger.due():
+                    collect()
+                    ledger.write()
+                if asked_to_stop():
+                    return
+    finally:
+        collect()
+
+
+def _sound(file: Future[Shard]) -> bool:
+    return file.done() and not file.cancelled() and file.exception() is None
+
+
+def _parts(ledger: Ledger, writer: RowWriter, tiles: Iterable[int]) -> Iterator[tuple[Stretch, Future[Shard] | None]]:
+    """Hand rows to the writer while the devices work on the next tiles; each stretch, with its file on the way if it has rows.
+
+    Where a stretch ends depends on the grid and its rows alone: whoever computes it, and when, its file is the same.
+    """
+    work, gathered, rows, first = ledger.work, [], 0, None
+    _ = work.order  # the pilot
+    make = work.columns.full_slab if work.rows == "feasible" else work.columns.compact_slab
+    work.kept.counts = Counts()
+    for tile, slab in feasible_rows(work.engine, work.kept, tiles):
+        first = tile if first is None else first
+        if len(slab.ids):
+            gathered.append(make(slab))
+            rows += len(slab.ids)
+        ledger.tile(tile)
+        if rows >= PART_ROWS or work.ends_piece(tile):
+            stretch = _stretch([(first, tile + 1)], work.kept.counts)
+            yield stretch, writer.write(*work.span(first, tile), joined(gathered)) if rows else None
+            gathered, rows, first = [], 0, None
+            work.kept.counts = Counts()
+
+
+def joined(parts: list[dict[str, Column]]) -> dict[str, Column]:
+    """The rows of several tiles as one: coded columns share their values, and constants stay as they are."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = {}
+    for name, column in parts[0].items():
+        if isinstance(column, tuple):
+            whole[name] = np.concatenate([part[name][0] for part in parts]), column[1]
+        elif isinstance(column, np.ndarray):
+            whole[name] = np.concatenate([part[name] for part in parts])
+        else:
+            whole[name] = column
+    return whole
+
+
+def _stretch(tiles: Iterable[tuple[int, int]], counts: Counts) -> Stretch:
+    return Stretch(tiles=tuple(tiles), candidates=counts.candidates, feasible=counts.feasible, cut=dict(counts.cut))
+
+
+def _merged(stretches: list[Stretch]) -> tuple[Stretch, ...]:
+    """Stretches with files stay apart; the others are one."""
+    filed, others = [s for s in stretches if s.file], [s for s in stretches if not s.file]
+    if others:
+        counts = Counts()
+        for s in others:
+            counts.merge(Counts(s.candidates, s.feasible, dict(s.cut)))
+        filed.append(_stretch(Ranges(pair for s in others for pair in s.tiles), counts))
+    return tuple(filed)

@@ -1,0 +1,47 @@
+"""Whether a result directory still is what its manifest, or the records of its unfinished shards, say."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from perflaw_jax.files import told
+from perflaw_jax.manifest import MANIFEST, Shard, read_manifest, shard_problems
+from perflaw_jax.portion import Portion
+from perflaw_jax.record import SHARDS, read_records
+
+
+def verify(path: Path) -> list[str]:
+    """Check every file of the result directory ``path``; returns the problems, none if it is sound.
+
+    Of a run that has not finished: which shards are missing, and whether what the others wrote is sound. Raises ``StoreError``
+    where there is no manifest to check against.
+    """
+    manifest = read_manifest(path)
+    problems = [] if manifest["complete"] else [f"{MANIFEST}: the run has not finished", *_unfinished(path)]
+    shards = [Shard(**shard) for shard in manifest["shards"]]
+    if not manifest["complete"]:
+        shards += [s.file for record, _ in read_records(path) for s in record.stretches if s.file]
+    for shard in shards:
+        problems += [f"{shard.path}: {problem}" for problem in _problems(path, shard, manifest)]
+    with told("read", path):
+        present = {f.relative_to(path).as_posix() for pattern in ("*.parquet", "rows/*.parquet") for f in path.glob(pattern)}
+    return problems + [f"{name}: not in the manifest" for name in sorted(present - {shard.path for shard in shards})]
+
+
+def _problems(path: Path, shard: Shard, manifest: dict[str, Any]) -> list[str]:
+    try:
+        return list(shard_problems(path / shard.path, shard, manifest))
+    except OSError as error:
+        return [f"cannot be read: {error.strerror or error}"]
+
+
+def _unfinished(path: Path) -> Iterator[str]:
+    """Which shards of the divisions that were begun here are not there as a whole."""
+    records = {Portion(record.index, record.count): record for record, _ in read_records(path)}
+    for count in sorted({portion.count for portion in records}):
+        for portion in (Portion(i, count) for i in range(count)):
+            record = records.get(portion)
+            if record is None:
+                yield f"{SHARDS}/{portion.name}: missing"
+            elif not record.complete:
+                yield f"{SHARDS}/{portion.name}: has not finished"

@@ -1,0 +1,92 @@
+"""A sweep's work in one process: the engine made ready for a spec, the tiles of each shard, and what was learned so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import jax
+import numpy as np
+
+from perflaw_jax.catalogue import find_law
+from perflaw_jax.columns import Columns
+from perflaw_jax.engine import Engine, as_batch
+from perflaw_jax.job import believed, check_law, header, make_columns, make_problem
+from perflaw_jax.portion import Portion
+from perflaw_jax.space import Space
+from perflaw_jax.spec import SweepSpec
+from perflaw_jax.sweep import Kept, pilot
+
+TILE, LEAST_TILE = 2**24, 2**12  # candidates per tile
+ROW_TILE = 2**21  # candidates per tile where rows are streamed
+TILES = 64  # at least so many tiles, where that leaves SMALL_TILE candidates in each: what shards are made of
+SMALL_TILE = 2**16
+MOST_PIECES = 1024  # a part never reaches from one piece of the grid into the next, so that shards may begin there
+
+
+class Work:
+    """What a process needs to compute shards of one spec, and what it has learned from those that it computed.
+
+    Raises ValueError for a spec that makes no sense. Nothing is compiled yet.
+    """
+
+    def __init__(self, spec: SweepSpec, devices: int | None = None):
+        self.spec = spec
+        self.entry = find_law(spec.law).with_settings(spec.law_settings)
+        problem = make_problem(spec, self.entry)
+        check_law(self.entry, problem)
+        self.header = header(spec, self.entry)
+        self.rows = spec.output.rows
+        most = max(LEAST_TILE, (TILE if self.rows == "none" else ROW_TILE) // believed(problem.law))
+        self.engine = Engine(
+            problem,
+            in_order=self.rows != "none",
+            target=_tile_size(problem.space, most),
+            devices=devices or jax.local_device_count(),
+        )
+        self.columns: Columns = make_columns(self.engine, spec, self.entry)
+        self.kept = Kept.empty(problem, top=spec.output.top, marginals=True, counts=True)
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles of the whole grid."""
+        return self.engine.tiling.count
+
+    def tiles_of(self, portion: Portion) -> range:
+        """The tiles of a shard: whole pieces of the grid."""
+        size = max(1, self.tiles // MOST_PIECES) if self.rows != "none" else 1
+        pieces = portion.of(-(-self.tiles // size))
+        return range(min(pieces.start * size, self.tiles), min(pieces.stop * size, self.tiles))
+
+    def ends_piece(self, tile: int) -> bool:
+        """Whether a tile is the last of its piece."""
+        return tile + 1 == self.tiles or (tile + 1) % max(1, self.tiles // MOST_PIECES) == 0
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """The ids [begin, end) of the candidates of tiles in a row, where rows are written."""
+        tiling = self.engine.tiling
+        return tiling.span(tiling.start(first))[0], tiling.span(tiling.start(last))[1]
+
+    @cached_property
+    def order(self) -> Sequence[int]:
+        """All tiles, the most promising first."""
+        return pilot(self.engine, self.kept)
+
+    def learn(self, ids: np.ndarray) -> None:
+        """Take in candidates that another process, or this one before it was stopped, has found worth keeping."""
+        if len(ids):
+            blocks, _ = self.engine.tiling.block_of(ids)
+            self.kept.update(as_batch(*self.engine.decide(blocks)))
+
+    def worth_keeping(self) -> np.ndarray:
+        """The ids of all candidates that are in any reducer."""
+        front = [self.kept.frontier.front] if self.kept.frontier else []
+        marginals = self.kept.marginals.best if self.kept.marginals else []
+        ids = np.unique(np.concatenate([batch.candidate_id for batch in (self.kept.top.best, *front, *marginals)]))
+        return ids[ids >= 0]
+
+
+def _tile_size(space: Space, most: int) -> int:
+    """Candidates per tile: so few that a small grid can be divided too, along its outermost axis where that is short."""
+    small = min(SMALL_TILE, space.size // space.shape[0])
+    return max(1, min(most, max(space.size // TILES, small)))
