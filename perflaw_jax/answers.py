@@ -185,8 +185,8 @@ def swept(outcome: Outcome, as_json: bool) -> None:
         shard = {"shard": str(outcome.portion), "missing": [*outcome.missing]} if outcome.portion else {}
         machine({**_about(outcome), **shard, "counts": summary, "best": _best(outcome.top)})
     elif outcome.missing:
-        print(f"shard {outcome.portion}: {counts.feasible:,} of {counts.candidates:,} candidates are feasible")
-        print(f"{outcome.seconds:.1f} s; {outcome.directory} lacks shards {_few(outcome.missing)}")
+        print(f"shard {outcome.portion} is done: {counts.feasible:,} of {counts.candidates:,} candidates are feasible")
+        print(f"{outcome.seconds:.1f} s; {outcome.directory} still lacks {_few(outcome.missing)}")
     elif counts.feasible:
         _show_best(outcome, f"{outcome.name}: the best")
         print(f"{counts.feasible:,} of {counts.candidates:,} candidates are feasible")

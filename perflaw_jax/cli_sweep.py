@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from perflaw_jax import answers
 from perflaw_jax.cli_common import FAILED, INFEASIBLE, Json, Settings, Spec, fail
 
 if TYPE_CHECKING:
+    from perflaw_jax.cluster import Cluster
     from perflaw_jax.portion import Portion
     from perflaw_jax.reduce import Counts
 
@@ -30,7 +32,7 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume", help="Keep what an interrupted run has finished.")] = False,
     force: Annotated[bool, typer.Option("--force", help="With --resume: start anew where something has changed.")] = False,
     cluster: Annotated[str | None, typer.Option(metavar="ENGINE", help="ray or slurm: compute the shards as its jobs.")] = None,
-    shards: Annotated[int | None, typer.Option(help="With --cluster: how many; by default what suits.")] = None,
+    shards: Annotated[int | None, typer.Option(min=1, max=10**6, help="With --cluster: how many; else what suits.")] = None,
     cluster_option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the cluster's jobs, e.g. num_gpus=1.")
     ] = None,
@@ -42,13 +44,23 @@ def sweep(
 
     spec = load_spec(spec_file, settings or ())
     where = as_place(out or f"results/{spec.name}")
+    if cluster is not None and shard is not None:
+        raise ValueError("--shard: with --cluster, say with --shards how many there are to be")
+    if cluster is None and (shards is not None or cluster_option):
+        raise ValueError("--shards and --cluster-option go with --cluster; --shard i/n computes one shard here")
     portion = None if cluster else _portion(shard)
     from perflaw_jax import progress
     from perflaw_jax.runner import How, run_sweep
 
+    jobs = _cluster(cluster, cluster_option or ()) if cluster is not None else None
     how = How(portion=portion, resume=resume, force=force, devices=devices)
-    with progress.shown(spec.name, spec.space().size) as tick:
-        outcome = run_sweep(spec, where, tick, how)
+    with progress.shown(spec.name, spec.space().size, as_json) as tick:
+        if jobs is None:
+            outcome = run_sweep(spec, where, tick, how)
+        else:
+            from perflaw_jax.cluster import run_on
+
+            outcome = run_on(jobs, spec, where, shards, how, tick)
     answers.swept(outcome, as_json)
     if not outcome.counts.feasible and not outcome.missing:
         raise typer.Exit(fail(_infeasible(outcome.counts), INFEASIBLE))
@@ -65,6 +77,27 @@ def _portion(shard: str | None) -> Portion | None:
         print(f"shard {found[0]}, by {found[1]}; --shard 0/1 is the whole grid", file=sys.stderr)
         return found[0]
     return None
+
+
+def _cluster(engine: str, pairs: Iterable[str]) -> Cluster:
+    """The cluster that is asked for; ValueError for another, or for options that it does not take."""
+    from perflaw_jax.design import nearest
+
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (equals and name.strip() and value.strip()):
+            raise ValueError(f"--cluster-option: write KEY=VALUE such as num_gpus=1, not {pair!r}")
+        options[name.strip()] = value.strip()
+    if engine == "ray":
+        from perflaw_jax.cluster_ray import RayCluster
+
+        return RayCluster(options)
+    if engine == "slurm":
+        from perflaw_jax.cluster_slurm import SlurmCluster
+
+        return SlurmCluster(options)
+    raise ValueError(f"--cluster: no engine named {engine!r}; {nearest(engine, ('ray', 'slurm'))}")
 
 
 def _infeasible(counts: Counts) -> str:

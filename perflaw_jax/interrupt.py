@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+DEFAULT = (signal.SIG_DFL, signal.default_int_handler)
+
 
 class Stopped(Exception):
     """A run was stopped by its user or scheduler; what is kept of it, in one line."""
@@ -16,7 +18,8 @@ class Stopped(Exception):
 def stoppable() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether the process was asked to stop; a second Ctrl-C stops it at once.
 
-    Signals reach a process's main thread alone: in any other this never says so.
+    Signals reach a process's main thread alone: in any other this never says so. Handlers that are not Python's own belong to
+    a scheduler, and are left in place.
     """
     asked = threading.Event()
 
@@ -29,7 +32,8 @@ def stoppable() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) in DEFAULT]
+    before = {number: signal.signal(number, ask) for number in ours}
     try:
         yield asked.is_set
     finally:

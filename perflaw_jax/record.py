@@ -68,6 +68,12 @@ def record_file(directory: Path, portion: Portion) -> Path:
     return directory / SHARDS / f"{portion.name}.parquet"
 
 
+def record_files(directory: Path) -> list[Path]:
+    """The records that there are, readable or not, by name."""
+    with told("read", directory):
+        return sorted((directory / SHARDS).glob("shard-*.parquet"), key=lambda file: file.name)
+
+
 def write_record(directory: Path, header: str, record: Record, ids: np.ndarray) -> None:
     """Write a record and the ids (int64 [n]) of the candidates to keep, atomically."""
     import pyarrow as pa
@@ -105,9 +111,7 @@ def read_record(file: Path, header: Mapping[str, object] | None = None) -> tuple
 
 def read_records(directory: Path, header: Mapping[str, object] | None = None) -> list[tuple[Record, np.ndarray]]:
     """All readable records of a directory, in the order of their names."""
-    with told("read", directory):
-        files = sorted((directory / SHARDS).glob("shard-*.parquet"), key=lambda file: file.name)
-    return [found for file in files if (found := read_record(file, header)) is not None]
+    return [found for file in record_files(directory) if (found := read_record(file, header)) is not None]
 
 
 def clear_records(directory: Path) -> None:

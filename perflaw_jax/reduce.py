@@ -101,7 +101,7 @@ class TopK:
         self.best = Batch.none(self.costs)
 
     def update(self, batch: Batch) -> TopK:
-        """Take in candidates."""
+        """Take in candidates, none of them twice in one batch."""
         if len(self.best.score) == self.k:
             batch = batch.take(batch.score >= self.best.score[-1])
         if len(batch.score) > self.k:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perflaw_jax.files import StoreError
+from perflaw_jax.files import StoreError, remove
 from perflaw_jax.interrupt import Stopped, stoppable
 from perflaw_jax.joining import Found, collect, join, missing, torn
 from perflaw_jax.laws import LawEntry
@@ -82,16 +82,20 @@ def sweep_shard(work: Work, out: Path, tick: Tick, how: How) -> Outcome:
     began = time.perf_counter()
     with _opened(work, out, how) as (directory, record):
         if record is None:
-            return _finished(work, directory.path, began)
+            return finished(work.spec.name, work.entry, directory.path, began)
         others = [r for r, _ in _records(work, directory) if r.portion != record.portion]
+        elsewhere = Ranges(pair for r in others for pair in r.tiles)
         with stoppable() as asked_to_stop:
-            compute(work, directory, record, Ranges(pair for r in others for pair in r.tiles), tick, asked_to_stop)
-            stopped = asked_to_stop()
+            try:
+                compute(work, directory, record, elsewhere, tick, asked_to_stop)
+                stopped = asked_to_stop()
+            except KeyboardInterrupt:  # what was finished is recorded
+                stopped = True
         if how.portion is None:
             return _joined(work, directory, how, began, stopped)
     with locked(out, wait=True):  # after the shards' common lock was given back
         if read_manifest(out)["complete"]:  # by another one that was the last as well
-            return _finished(work, out, began)
+            return finished(work.spec.name, work.entry, out, began)
         return _joined(work, directory, how, began, stopped)
 
 
@@ -112,7 +116,7 @@ def merge(places: Sequence[Path], out: Path) -> Outcome:
         if not (out / MANIFEST).exists():
             directory.declare()
         if read_manifest(out)["complete"]:
-            return _finished(work, out, began)
+            return finished(work.spec.name, work.entry, out, began)
         for place in places:
             if place != out:
                 collect(work, place, directory)
@@ -120,6 +124,16 @@ def merge(places: Sequence[Path], out: Path) -> Outcome:
     if outcome.missing:
         raise StoreError(f"{out} lacks shards {', '.join(outcome.missing)}; run them, with --resume if they were begun")
     return outcome
+
+
+def clear(work: Work, out: Path, how: How) -> None:
+    """Empty ``out`` for shards that start anew, on whatever kind of device; StoreError where it holds anything else."""
+    directory = ResultDir.create(out, work.header, others=how.force)
+    with locked(out):
+        directory.begin()
+        with suppress(OSError):
+            (out / "rows").rmdir()
+        remove(out / MANIFEST)
 
 
 @contextmanager
@@ -208,7 +222,7 @@ def _joined(work: Work, directory: ResultDir, how: How, began: float, stopped: b
     return Outcome(work.spec.name, directory.path, work.entry, counts, plain(top), points, seconds, how.portion)
 
 
-def _finished(work: Work, path: Path, began: float) -> Outcome:
+def finished(name: str, entry: LawEntry, path: Path, began: float) -> Outcome:
     """The outcome of results that are complete already, as it is read from them."""
     import pandas as pd
 
@@ -219,4 +233,4 @@ def _finished(work: Work, path: Path, began: float) -> Outcome:
     counts = Counts(told["candidates"], told["feasible"], told["cut_by_limit"])
     columns = {name: top[name].to_numpy() for name in top}
     points = rows.get("frontier.parquet", 0)
-    return Outcome(work.spec.name, path, work.entry, counts, columns, points, time.perf_counter() - began)
+    return Outcome(name, path, entry, counts, columns, points, time.perf_counter() - began)

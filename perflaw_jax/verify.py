@@ -7,7 +7,7 @@ from typing import Any
 from perflaw_jax.files import told
 from perflaw_jax.manifest import MANIFEST, Shard, read_manifest, shard_problems
 from perflaw_jax.portion import Portion
-from perflaw_jax.record import SHARDS, read_records
+from perflaw_jax.record import SHARDS, read_record, read_records, record_files
 
 
 def verify(path: Path) -> list[str]:
@@ -25,7 +25,8 @@ def verify(path: Path) -> list[str]:
         problems += [f"{shard.path}: {problem}" for problem in _problems(path, shard, manifest)]
     with told("read", path):
         present = {f.relative_to(path).as_posix() for pattern in ("*.parquet", "rows/*.parquet") for f in path.glob(pattern)}
-    return problems + [f"{name}: not in the manifest" for name in sorted(present - {shard.path for shard in shards})]
+    strange = present - {shard.path for shard in shards} if manifest["complete"] else ()  # else written, not yet recorded
+    return problems + [f"{name}: not in the manifest" for name in sorted(strange)]
 
 
 def _problems(path: Path, shard: Shard, manifest: dict[str, Any]) -> list[str]:
@@ -37,7 +38,10 @@ def _problems(path: Path, shard: Shard, manifest: dict[str, Any]) -> list[str]:
 
 def _unfinished(path: Path) -> Iterator[str]:
     """Which shards of the divisions that were begun here are not there as a whole."""
-    records = {Portion(record.index, record.count): record for record, _ in read_records(path)}
+    for file in record_files(path):
+        if read_record(file) is None:
+            yield f"{SHARDS}/{file.name}: damaged"
+    records = {record.portion: record for record, _ in read_records(path)}
     for count in sorted({portion.count for portion in records}):
         for portion in (Portion(i, count) for i in range(count)):
             record = records.get(portion)

@@ -76,7 +76,8 @@ class Work:
         """Take in candidates that another process, or this one before it was stopped, has found worth keeping."""
         if len(ids):
             blocks, _ = self.engine.tiling.block_of(ids)
-            self.kept.update(as_batch(*self.engine.decide(blocks)))
+            once = np.unique(np.stack(blocks), axis=1)  # several of the ids may lie in one
+            self.kept.update(as_batch(*self.engine.decide(list(once))))
 
     def worth_keeping(self) -> np.ndarray:
         """The ids of all candidates that are in any reducer."""

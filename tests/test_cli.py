@@ -246,7 +246,7 @@ PROGRESS = r"tiny: 60 candidates\n(tiny: \d+% done.*\n)*"  # now and then a line
 
 def test_sweep_prints_the_best_and_where_they_lie(swept):
     where, done = swept
-    assert done.code == 0 and re.fullmatch(PROGRESS, done.err)
+    assert done.code == 0 and all(json.loads(line)["name"] == "tiny" for line in done.err.splitlines())
     top = pq.read_table(where / "results" / "tiny" / "top.parquet").to_pylist()
     lines = done.out.splitlines()
     assert lines[0] == "tiny: the best by performance-dense"
@@ -266,7 +266,9 @@ def test_sweep_prints_the_best_and_where_they_lie(swept):
 def test_sweep_json_and_set(here):
     settings = ("--set", "output.top=3", "--set", "law_settings.gamma=1.25", "--set", "name=other")
     done = perflaw("sweep", "tiny.toml", *settings, "--out", "deep/er", "--json", cwd=here)
-    assert (done.code, done.err) == (0, "other: 60 candidates\n")
+    events = [json.loads(line) for line in done.err.splitlines()]
+    assert done.code == 0 and events[0] == {"event": "begin", "name": "other", "candidates": 60}
+    assert events[-1].items() >= {"event": "progress", "share": 1.0, "candidates": 60, "failures": 0, "retries": 0}.items()
     result = json.loads(done.out)
     assert (result["out"], result["law"], result["note"]) == ("deep/er", "performance-dense", "")
     assert result["counts"]["candidates"] == 60 and len(result["best"]["score"]) == 3
@@ -428,7 +430,8 @@ def test_disk_full_over_an_earlier_result(swept, here, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     complaint(perflaw("sweep", "tiny.toml", cwd=here), 1)
     monkeypatch.undo()
-    assert files(here / "results") == ["tiny", "tiny/manifest.json", "tiny/top.parquet"]
+    kept = ["tiny", "tiny/manifest.json", "tiny/shards", "tiny/shards/shard-0-of-1.parquet"]
+    assert files(here / "results") == kept
     checked = perflaw("verify", "results/tiny", cwd=here)
     assert checked.code == 1 and "the run has not finished" in checked.out
 
@@ -439,19 +442,21 @@ def test_ctrl_c(rows, here, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(progress, "_lines", lambda name: tick)
-    before = files(here)
-    done = perflaw("sweep", "tiny.toml", "--set", f"output.rows={rows}", cwd=here)
-    assert complaint(done, 1) == "perflaw: stopped"
-    assert not [name for name in files(here) if name.endswith(".tmp")]
-    if rows == "none":  # no file was complete yet
-        assert files(here) == before
+    sweep = ("sweep", "tiny.toml", "--set", f"output.rows={rows}")
+    assert re.search(
+        r"stopped; results/tiny has \d+ % of the candidates: go on with --resume$", complaint(perflaw(*sweep, cwd=here), 1)
+    )
+    assert not [name for name in files(here) if name.endswith((".tmp", ".lock"))]
+    monkeypatch.undo()
+    assert perflaw(*sweep, "--resume", cwd=here).code == 0
+    assert "sound" in perflaw("verify", "results/tiny", cwd=here).out
 
 
 def test_out_of_memory(here, monkeypatch):
     def run_out(*_):
         raise MemoryError
 
-    monkeypatch.setattr(runner, "make_problem", run_out)
+    monkeypatch.setattr(runner, "Work", run_out)
     assert complaint(perflaw("sweep", "tiny.toml", cwd=here), 1) == "perflaw: out of memory"
 
 
@@ -461,7 +466,7 @@ def test_running_out_of_the_memory_of_the_device_is_one_line(here, monkeypatch):
     def exhausted(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 3 bytes.\nmore")
 
-    monkeypatch.setattr(runner, "make_problem", exhausted)
+    monkeypatch.setattr(runner, "Work", exhausted)
     assert "the device is out of memory" in complaint(perflaw("sweep", "tiny.toml", cwd=here), 1)
 
 
@@ -487,7 +492,7 @@ def test_a_law_in_the_current_directory(here):
     (here / "mylaw.py").write_text(MY_LAWS)
     settings = ("--set", "law=mylaw:score", "--set", "law_settings.weight=-3")
     done = process("sweep", "tiny.toml", *settings, "--json", cwd=here)
-    assert done.code == 0 and re.fullmatch(PROGRESS, done.err)
+    assert done.code == 0 and all(json.loads(line)["name"] == "tiny" for line in done.err.splitlines())
     best = json.loads(done.out)["best"]
     assert (best["hidden_size"][0], best["num_hidden_layers"][0]) == (1024, 48)
     predicted = process("predict", *LLAMA, "--law", "mylaw:score", "--json", cwd=here)
@@ -577,7 +582,10 @@ def test_plain_lines_elsewhere(monkeypatch, capsys):
     with progress.shown("tiny", 60) as tick:
         tick(0.25, 15, float("nan"))
         tick(0.5, 30, 51.25)
-    assert capsys.readouterr() == ("", "tiny: 60 candidates\ntiny: 25% done\ntiny: 50% done, best 51.25\n")
+        tick(0.75, 45, 51.25, 2, 1)
+    out, err = capsys.readouterr()
+    told = r"tiny: 60 candidates\ntiny: 25% done\ntiny: 50% done, \S+ candidates/s, 0:00 left, best 51.25\n"
+    assert out == "" and re.fullmatch(told + r"tiny: 75% done, .*, best 51.25, 2 failed, 1 retried\n", err)
 
 
 def test_tables_cut_nothing_in_a_narrow_terminal(monkeypatch, capsys):

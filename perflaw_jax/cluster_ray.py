@@ -1,0 +1,64 @@
+"""Shards as Ray tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perflaw_jax.cluster import Job, options_of
+
+
+class RayCluster:
+    """Tasks of the Ray cluster at ``address`` (or ``RAY_ADDRESS``), or of one that is started on this machine.
+
+    ``options`` are Ray's own for a task: ``num_cpus`` (1), ``num_gpus`` (1 where the cluster has any), ``resources`` ... JAX is
+    held to ``num_cpus`` threads. A task of a dead node fails, and is handed over again by ``cluster.run_on``.
+    """
+
+    def __init__(self, options: Mapping[str, str]):
+        try:
+            import ray
+        except ImportError:
+            raise ValueError("--cluster ray needs the package ray: pip install 'perflaw_jax[ray]'") from None
+        chosen = options_of({name: value for name, value in options.items() if name != "address"}, {"num_cpus": float})
+        self._ray = ray
+        if not ray.is_initialized():
+            ray.init(address=options.get("address"), log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+        have = ray.cluster_resources()
+        cpus = chosen.setdefault("num_cpus", 1)
+        gpus = chosen.setdefault("num_gpus", 1 if have.get("GPU") else 0)
+        self.slots = max(1, int(have.get("GPU", 0) // gpus if gpus else have.get("CPU", 1) // max(cpus, 1)))
+        threads = {name: str(max(1, int(cpus))) for name in ("PJRT_NPROC", "NPROC")}
+        runtime = {"env_vars": {**threads, **({} if gpus else {"JAX_PLATFORMS": "cpu"})}}
+        self._remote = ray.remote(_run).options(max_retries=0, runtime_env=runtime, **chosen)
+
+    def submit(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        """Hand over jobs; returns a handle for each."""
+        return [self._remote.remote(job) for job in jobs]
+
+    def ended(self, handle: Any) -> bool:
+        """Whether a task is over."""
+        return bool(self._ray.wait([handle], timeout=0)[0])
+
+    def failure(self, handle: Any) -> Exception | None:
+        """What an ended task failed with, if it did."""
+        from ray.exceptions import RayTaskError
+
+        try:
+            self._ray.get(handle)
+        except RayTaskError as error:
+            return error.cause if isinstance(error.cause, Exception) else error
+        except Exception as error:  # the worker or its node died
+            return error
+        return None
+
+    def stop(self, handles: list[Any]) -> str:
+        """Stop the tasks: they record what they have finished."""
+        for handle in handles:
+            self._ray.cancel(handle)
+        return "its tasks were stopped"
+
+
+def _run(job: Job) -> None:
+    job()
