@@ -31,6 +31,8 @@ def as_place(text: str) -> Path:
     try:
         from upath import UPath
 
+        if not scheme:
+            raise ValueError("no scheme")
         return cast(Path, UPath(text, use_listings_cache=False))  # other processes write there too
     except (ImportError, ValueError) as error:
         extra = EXTRAS.get(scheme)
@@ -119,7 +121,10 @@ def _put(path: Any, write: Callable[[Path], T]) -> T:
     with tempfile.TemporaryDirectory(prefix="perflaw-") as folder, told("write", path):
         temporary = Path(folder) / path.name
         result = write(temporary)
-        path.fs.put_file(str(temporary), path.path)
+        try:
+            path.fs.put_file(str(temporary), path.path)
+        except FileNotFoundError as error:  # there is no such bucket
+            raise StoreError(f"cannot write {path}: {' '.join(str(error).split())}") from error
         return result
 
 

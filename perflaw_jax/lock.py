@@ -1,13 +1,17 @@
 """A lock on a directory, shared or exclusive, that is gone with the process that held it."""
 
+import itertools
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from perflaw_jax.files import StoreError, is_local
+
+TRIES, PAUSE = 20, 0.01  # seconds between tries: whoever leaves holds the lock alone for a moment, to take its file away
 
 
 @contextmanager
@@ -49,7 +53,7 @@ def locked(directory: Path, name: str = "", *, shared: bool = False, wait: bool 
 def _acquire(file: Path, how: int) -> int:
     import fcntl
 
-    while True:
+    for left in itertools.count(TRIES, -1):
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
@@ -61,13 +65,16 @@ def _acquire(file: Path, how: int) -> int:
         except FileNotFoundError:
             pass  # its holder took it away between our opening and locking it: try with the new one
         except BlockingIOError:
-            holder = _holder(descriptor)
-            os.close(descriptor)
-            raise StoreError(f"{file.parent} is being written by {holder}; wait for it, or choose another --out") from None
+            if left <= 0:
+                holder = _holder(descriptor)
+                os.close(descriptor)
+                raise StoreError(f"{file.parent} is being written by {holder}; wait for it, or choose another --out") from None
+            time.sleep(PAUSE)
         except OSError as error:
             os.close(descriptor)
             raise StoreError(f"cannot lock {file.parent}: {error.strerror}") from error
         os.close(descriptor)
+    raise AssertionError("unreachable")
 
 
 def _holder(descriptor: int) -> str:

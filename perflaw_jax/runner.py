@@ -91,12 +91,7 @@ def sweep_shard(work: Work, out: Path, tick: Tick, how: How) -> Outcome:
                 stopped = asked_to_stop()
             except KeyboardInterrupt:  # what was finished is recorded
                 stopped = True
-        if how.portion is None:
-            return _joined(work, directory, how, began, stopped)
-    with locked(out, wait=True):  # after the shards' common lock was given back
-        if read_manifest(out)["complete"]:  # by another one that was the last as well
-            return finished(work.spec.name, work.entry, out, began)
-        return _joined(work, directory, how, began, stopped)
+        return _joined(work, directory, how.portion, began, stopped)
 
 
 def merge(places: Sequence[Path], out: Path) -> Outcome:
@@ -120,7 +115,7 @@ def merge(places: Sequence[Path], out: Path) -> Outcome:
         for place in places:
             if place != out:
                 collect(work, place, directory)
-        outcome = _joined(work, directory, How(portion=WHOLE), began, False)
+        outcome = _joined(work, directory, WHOLE, began)
     if outcome.missing:
         raise StoreError(f"{out} lacks shards {', '.join(outcome.missing)}; run them, with --resume if they were begun")
     return outcome
@@ -189,7 +184,7 @@ def _sound(work: Work, directory: ResultDir, portion: Portion) -> Record | None:
     record, ids = found
     work.learn(ids)
     kept = [s for s in record.stretches if s.file is None or not _problems(directory, s.file, header)]
-    return record.model_copy(update={"stretches": tuple(kept), "attempts": record.attempts + 1, "complete": False})
+    return record.model_copy(update={"stretches": tuple(kept), "attempts": record.attempts + 1})
 
 
 def _problems(directory: ResultDir, shard: Shard, header: dict[str, Any]) -> bool:
@@ -201,25 +196,26 @@ def _records(work: Work, directory: ResultDir) -> Found:
     return [(r, ids) for r, ids in read_records(directory.path, json.loads(work.header)) if r.tile == tile]
 
 
-def _joined(work: Work, directory: ResultDir, how: How, began: float, stopped: bool) -> Outcome:
+def _joined(work: Work, directory: ResultDir, portion: Portion | None, began: float, stopped: bool = False) -> Outcome:
     """The result, if all shards are there; else what is known of this one."""
+    name, path = work.spec.name, directory.path
     found = _records(work, directory)
     lacking = missing(work, found)
-    if stopped and (how.portion is None or str(how.portion) in lacking):
-        share = sum(r.candidates for r, _ in found) / work.engine.problem.space.size
-        raise Stopped(f"stopped; {directory.path} has {100 * share:.0f} % of the candidates: go on with --resume")
-    if lacking:
-        mine = [s for r, _ in found if r.portion == how.portion for s in r.stretches]
+    if lacking and not read_manifest(path)["complete"]:
+        if stopped and (portion is None or str(portion) in lacking):
+            share = sum(record.candidates for record, _ in found) / work.engine.problem.space.size
+            raise Stopped(f"stopped; {path} has {100 * share:.0f} % of the candidates: go on with --resume")
         counts = Counts()
-        for s in mine:
+        for s in (s for record, _ in found if record.portion == portion for s in record.stretches):
             counts.merge(Counts(s.candidates, s.feasible, dict(s.cut)))
-        seconds = time.perf_counter() - began
-        return Outcome(work.spec.name, directory.path, work.entry, counts, {}, 0, seconds, how.portion, tuple(lacking))
-    for record, file in torn(directory, found):
-        raise StoreError(f"{directory.path / file.path} is missing or torn; run shard {record.portion} again with --resume")
-    counts, top, points = join(work, directory, found)
-    seconds = time.perf_counter() - began
-    return Outcome(work.spec.name, directory.path, work.entry, counts, plain(top), points, seconds, how.portion)
+        return Outcome(name, path, work.entry, counts, {}, 0, time.perf_counter() - began, portion, tuple(lacking))
+    with locked(path, "join", wait=True):
+        if read_manifest(path)["complete"]:  # another one was the last as well
+            return finished(name, work.entry, path, began)
+        for record, file in torn(directory, found):
+            raise StoreError(f"{path / file.path} is missing or torn; run shard {record.portion} again with --resume")
+        counts, top, points = join(work, directory, found)
+    return Outcome(name, path, work.entry, counts, plain(top), points, time.perf_counter() - began, portion)
 
 
 def finished(name: str, entry: LawEntry, path: Path, began: float) -> Outcome:

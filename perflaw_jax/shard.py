@@ -97,7 +97,9 @@ def compute(
             with suppress(StoreError):
                 ledger.write()
             raise
-        return ledger.write()
+        if todo or not record.complete:  # else another process may be joining it already
+            ledger.write()
+        return
 
 
 def _score(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool]) -> None:

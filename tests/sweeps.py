@@ -42,6 +42,6 @@ def sweep(rows: str, out: Path, portion: Portion | None = None, tick=silent, **h
     return sweep_shard(process(rows), out, tick, How(portion=portion, **how))
 
 
-def files(directory: Path) -> dict[str, bytes]:
+def files(directory) -> dict[str, bytes]:
     """Every file of a directory with what is in it."""
-    return {f.relative_to(directory).as_posix(): f.read_bytes() for f in sorted(directory.rglob("*")) if f.is_file()}
+    return {f.relative_to(directory).as_posix(): f.read_bytes() for f in sorted(directory.rglob("*"), key=str) if f.is_file()}
