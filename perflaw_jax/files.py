@@ -6,6 +6,7 @@ A place is a path, or the URL of any file system that fsspec knows (``s3://bucke
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,7 +54,7 @@ def told(doing: str, place: Path) -> Iterator[None]:
     except (StoreError, FileNotFoundError, ValueError):
         raise
     except OSError as error:
-        raise StoreError(f"cannot {doing} {place}: {error.strerror or error}") from error
+        raise StoreError(f"cannot {doing} {place}: {_reason(error)}") from error
     except Exception as error:  # clients of object stores raise errors of their own
         if is_local(place):
             raise
@@ -78,7 +79,7 @@ def write_atomic(path: Path, write: Callable[[Path], T]) -> T:
         _sync(path.parent)
         return result
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        raise StoreError(f"cannot write {path}: {_reason(error)}") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -115,6 +116,12 @@ def remove(path: Path) -> None:
     """Delete a file; it may be gone already."""
     with suppress(FileNotFoundError):
         path.unlink()
+
+
+def _reason(error: OSError) -> str:
+    """What the operating system says; pyarrow hides it in the text."""
+    hidden = re.search(r"\[errno (\d+)\]", str(error), re.IGNORECASE)
+    return os.strerror(int(hidden[1])) if hidden else error.strerror or " ".join(str(error).split())
 
 
 def _put(path: Any, write: Callable[[Path], T]) -> T:

@@ -91,6 +91,10 @@ def sweep_shard(work: Work, out: Path, tick: Tick, how: How) -> Outcome:
                 stopped = asked_to_stop()
             except KeyboardInterrupt:  # what was finished is recorded
                 stopped = True
+            except StoreError as error:
+                if record_file(out, record.portion).exists():
+                    raise StoreError(f"{error}; what is finished is kept: go on with --resume") from error
+                raise
         return _joined(work, directory, how.portion, began, stopped)
 
 
