@@ -58,9 +58,7 @@ def join(work: Work, directory: ResultDir, found: Found) -> tuple[Counts, dict[s
     Returns the counts, the columns of the best, and the number of points on the frontier.
     """
     stretches = chosen(found)
-    counts = Counts(cut=dict.fromkeys(_names(stretches), 0))
-    for s in stretches:
-        counts.merge(Counts(s.candidates, s.feasible, dict(s.cut)))
+    counts = counted(stretches)
     for _, ids in found:
         work.learn(ids)
     kept = work.kept
@@ -72,8 +70,12 @@ def join(work: Work, directory: ResultDir, found: Found) -> tuple[Counts, dict[s
     return counts, top, 0 if kept.frontier is None else len(kept.frontier.finish().score)
 
 
-def _names(stretches: Iterable[Stretch]) -> list[str]:
-    return sorted({name for s in stretches for name in s.cut})
+def counted(stretches: Iterable[Stretch]) -> Counts:
+    """What was counted in some stretches together."""
+    counts = Counts()
+    for s in stretches:
+        counts.merge(Counts(s.candidates, s.feasible, dict(s.cut)))
+    return counts
 
 
 def _account(counts: Counts) -> dict[str, Any]:

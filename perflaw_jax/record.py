@@ -7,6 +7,7 @@ their counts are of this one.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -68,10 +69,12 @@ def record_file(directory: Path, portion: Portion) -> Path:
     return directory / SHARDS / f"{portion.name}.parquet"
 
 
-def record_files(directory: Path) -> list[Path]:
-    """The records that there are, readable or not, by name."""
+def record_files(directory: Path) -> dict[Portion, Path]:
+    """The records that there are, readable or not, in the order of their names."""
     with told("read", directory):
-        return sorted((directory / SHARDS).glob("shard-*.parquet"), key=lambda file: file.name)
+        files = sorted((directory / SHARDS).glob("shard-*.parquet"), key=lambda file: file.name)
+    found = ((re.fullmatch(r"shard-(\d+)-of-(\d+)", file.stem), file) for file in files)
+    return {Portion(int(name[1]), int(name[2])): file for name, file in found if name}
 
 
 def write_record(directory: Path, header: str, record: Record, ids: np.ndarray) -> None:
@@ -109,9 +112,12 @@ def read_record(file: Path, header: Mapping[str, object] | None = None) -> tuple
         return None
 
 
-def read_records(directory: Path, header: Mapping[str, object] | None = None) -> list[tuple[Record, np.ndarray]]:
-    """All readable records of a directory, in the order of their names."""
-    return [found for file in record_files(directory) if (found := read_record(file, header)) is not None]
+def read_records(
+    directory: Path, header: Mapping[str, object] | None = None, *, besides: int | None = None
+) -> list[tuple[Record, np.ndarray]]:
+    """All readable records of a directory, in the order of their names; ``besides`` leaves out a division by its count."""
+    files = [file for portion, file in record_files(directory).items() if portion.count != besides]
+    return [found for file in files if (found := read_record(file, header)) is not None]
 
 
 def clear_records(directory: Path) -> None:

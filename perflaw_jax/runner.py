@@ -14,14 +14,14 @@ import numpy as np
 
 from perflaw_jax.files import StoreError, remove
 from perflaw_jax.interrupt import Stopped, stoppable
-from perflaw_jax.joining import Found, collect, join, missing, torn
+from perflaw_jax.joining import Found, collect, counted, join, missing, torn
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.lock import locked
 from perflaw_jax.manifest import MANIFEST, Shard, difference, read_manifest, shard_problems
 from perflaw_jax.portion import WHOLE, Portion
 from perflaw_jax.progress import Tick, silent
 from perflaw_jax.ranges import Ranges
-from perflaw_jax.record import Record, read_record, read_records, record_file
+from perflaw_jax.record import Record, read_record, read_records, record_file, record_files
 from perflaw_jax.reduce import Counts
 from perflaw_jax.results import plain
 from perflaw_jax.shard import compute
@@ -83,8 +83,8 @@ def sweep_shard(work: Work, out: Path, tick: Tick, how: How) -> Outcome:
     with _opened(work, out, how) as (directory, record):
         if record is None:
             return finished(work.spec.name, work.entry, directory.path, began)
-        others = [r for r, _ in _records(work, directory) if r.portion != record.portion]
-        elsewhere = Ranges(pair for r in others for pair in r.tiles)
+        others = _records(work, directory, besides=record.count)
+        elsewhere = Ranges(pair for r, _ in others for pair in r.tiles)
         with stoppable() as asked_to_stop:
             try:
                 compute(work, directory, record, elsewhere, tick, asked_to_stop)
@@ -195,31 +195,43 @@ def _problems(directory: ResultDir, shard: Shard, header: dict[str, Any]) -> boo
     return any(True for _ in shard_problems(directory.path / shard.path, shard, header))
 
 
-def _records(work: Work, directory: ResultDir) -> Found:
-    tile = work.engine.tiling.tile
-    return [(r, ids) for r, ids in read_records(directory.path, json.loads(work.header)) if r.tile == tile]
+def _records(work: Work, directory: ResultDir, besides: int | None = None) -> Found:
+    tile, header = work.engine.tiling.tile, json.loads(work.header)
+    return [(r, ids) for r, ids in read_records(directory.path, header, besides=besides) if r.tile == tile]
+
+
+def _not_begun(directory: ResultDir, portion: Portion) -> list[str]:
+    """The other shards of a division that have no record; none where another division has any, which may cover them."""
+    known = record_files(directory.path)
+    if any(other.count != portion.count for other in known):
+        return []
+    return [str(other) for i in range(portion.count) if (other := Portion(i, portion.count)) not in known]
 
 
 def _joined(work: Work, directory: ResultDir, portion: Portion | None, began: float, stopped: bool = False) -> Outcome:
     """The result, if all shards are there; else what is known of this one."""
-    name, path = work.spec.name, directory.path
-    found = _records(work, directory)
-    lacking = missing(work, found)
+    path, mine = directory.path, portion or WHOLE
+    lacking = _not_begun(directory, mine)
+    found = [own] if lacking and (own := read_record(record_file(path, mine))) else _records(work, directory)
+    lacking = lacking or missing(work, found)
     if lacking and not read_manifest(path)["complete"]:
         if stopped and (portion is None or str(portion) in lacking):
             share = sum(record.candidates for record, _ in found) / work.engine.problem.space.size
             raise Stopped(f"stopped; {path} has {100 * share:.0f} % of the candidates: go on with --resume")
-        counts = Counts()
-        for s in (s for record, _ in found if record.portion == portion for s in record.stretches):
-            counts.merge(Counts(s.candidates, s.feasible, dict(s.cut)))
-        return Outcome(name, path, work.entry, counts, {}, 0, time.perf_counter() - began, portion, tuple(lacking))
+        stretches = [s for record, _ in found if record.portion == portion for s in record.stretches]
+        return _outcome(work, path, began, counted(stretches), {}, 0, portion, tuple(lacking))
     with locked(path, "join", wait=True):
         if read_manifest(path)["complete"]:  # another one was the last as well
-            return finished(name, work.entry, path, began)
+            return finished(work.spec.name, work.entry, path, began)
         for record, file in torn(directory, found):
             raise StoreError(f"{path / file.path} is missing or torn; run shard {record.portion} again with --resume")
         counts, top, points = join(work, directory, found)
-    return Outcome(name, path, work.entry, counts, plain(top), points, time.perf_counter() - began, portion)
+    return _outcome(work, path, began, counts, plain(top), points, portion)
+
+
+def _outcome(work: Work, path: Path, began: float, *known: Any) -> Outcome:
+    counts, top, points, *more = known
+    return Outcome(work.spec.name, path, work.entry, counts, top, points, time.perf_counter() - began, *more)
 
 
 def finished(name: str, entry: LawEntry, path: Path, began: float) -> Outcome:

@@ -38,7 +38,7 @@ def _problems(path: Path, shard: Shard, manifest: dict[str, Any]) -> list[str]:
 
 def _unfinished(path: Path) -> Iterator[str]:
     """Which shards of the divisions that were begun here are not there as a whole."""
-    for file in record_files(path):
+    for file in record_files(path).values():
         if read_record(file) is None:
             yield f"{SHARDS}/{file.name}: damaged"
     records = {record.portion: record for record, _ in read_records(path)}
