@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -53,7 +54,6 @@ class Judge:
 
     def __post_init__(self) -> None:
         """Look at a sample of the space for the scale of its scores."""
-        self._violation = jax.jit(jax.vmap(_violation, in_axes=(0, None, None, None)))
         self._cells = Cells(self.problem, self.choices.open)
         space = self.problem.space
         decided = self.columns.of(space.ids(spread(space.shape, SAMPLE)), size=self.batch).decided
@@ -94,7 +94,7 @@ class Judge:
         """How far candidates that are not feasible break the limits, by their indices along each axis [n]."""
         space = self.problem.space
         with jax.enable_x64(True):
-            found = self._violation(space.fields(digits), self.problem.law, dict(self.problem.limits), space.spend)
+            found = _violations(space.fields(digits), self.problem.law, dict(self.problem.limits), space.spend)
             return np.asarray(found)
 
     def _best_of_cell(self, digits: list[int]) -> int:
@@ -106,7 +106,9 @@ class Judge:
         return int(self.problem.space.ids(corners)[np.argmin(self.violations(corners))])
 
 
-def _violation(fields: dict[str, Any], law: Any, limits: Mapping[str, Any], spend: float | None) -> Any:
+@jax.jit
+@partial(jax.vmap, in_axes=(0, None, None, None))
+def _violations(fields: dict[str, Any], law: Any, limits: Mapping[str, Any], spend: float | None) -> Any:
     design = make_design(fields, spend)
     return violation(design, law.raw(design), limits)
 

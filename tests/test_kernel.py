@@ -69,3 +69,24 @@ def test_what_is_known_of_the_scores_of_one_space_is_not_taken_for_granted_in_an
     assert engine._finding is engine.programs.sure
     assert engine.on(space(8.0, 64.0))._finding is engine.programs.wary
     assert engine.on(space(40.0, 64.0))._finding is engine.programs.sure
+
+
+def test_programs_are_kept_for_engines_to_come_but_not_what_a_function_read():
+    def engine(law, flops):
+        axes = (Axis("num_hidden_layers", (8.0, 16.0)), Axis("hidden_size", (1024.0, 2048.0)))
+        space = Space(axes, {"training_tokens": 1e12})
+        return Engine(Problem(space, law, {"training_flops": Bound(max=flops)}, ("weight_bytes",)))
+
+    def best(engine):
+        return module.sweep(engine.problem, top=1, engine=engine).top.finish().score.tolist()
+
+    number = [1.0]
+
+    def function(design):
+        return number[0] * design.hidden_size
+
+    assert best(engine(FunctionLaw(function), 1e30)) == [2048]
+    number[0] = 2.0
+    assert best(engine(FunctionLaw(function), 1e30)) == [4096]
+    first, second = engine(PerformanceMoE(), 1e30), engine(PerformanceMoE(), 1e20)
+    assert first.programs is not second.programs and first.programs.decide is second.programs.decide

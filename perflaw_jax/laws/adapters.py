@@ -13,9 +13,13 @@ from perflaw_jax.design import Design, Scalar
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FunctionLaw:
-    """A user's plain function ``score(design, **settings)``: no coefficients to trace, no clamp."""
+    """A user's plain function ``score(design, **settings)``: no coefficients to trace, no clamp.
+
+    It equals itself alone, so that no program is taken over from an earlier law of the same function: what the function reads
+    beside the design is no argument of the program.
+    """
 
     function: Callable[..., Scalar]
     domains = None
