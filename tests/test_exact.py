@@ -10,7 +10,7 @@ from brute import Brute
 from grids import DENSE, HIDDEN, LAYERS, SPACE, TOKENS
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from problems import problems
+from problems import OneOf, families, problems
 
 from perflaw_jax import box_bounds, exact
 from perflaw_jax.bounds import UnboundedPrimitive
@@ -70,9 +70,12 @@ def check(problem, *, top=20, **options):
 
 
 @few
-@given(problem=problems(), top=st.integers(1, 50), seeds=st.sampled_from([1, 32]), few=st.sampled_from([0, 10**6]))
-def test_search_is_the_brute_force(problem, top, seeds, few):
-    check(problem, top=top, seeds=seeds, few=few)
+@given(
+    family=families(keep_fixed=True), top=st.integers(1, 50), seeds=st.sampled_from([1, 32]), few=st.sampled_from([0, 10**6])
+)
+def test_search_is_the_brute_force(family, top, seeds, few):
+    for problem in family:
+        check(problem, top=top, seeds=seeds, few=few)
 
 
 # --- fixed tricky cases ------------------------------------------------------------------------------------------------
@@ -133,10 +136,13 @@ def one_field(design):
     return jnp.log(design.hidden_size)
 
 
-@pytest.mark.parametrize("function", [gaps, infinite, stepped, never, network, one_field])
-def test_a_law_of_the_users(function):
-    costs = () if function is network else ("training_flops",)
-    check(Problem(SPACE, FunctionLaw(function), {"score": Bound(min=3.0)}, costs), top=40)
+def test_laws_of_the_users():
+    for law in OneOf.each(gaps, infinite, stepped, never, one_field):
+        check(Problem(SPACE, law, {"score": Bound(min=3.0)}, ("training_flops",)), top=40)
+
+
+def test_a_network_of_the_users():
+    check(Problem(SPACE, FunctionLaw(network), {"score": Bound(min=3.0)}), top=40)
 
 
 def test_a_law_of_which_less_is_better():
