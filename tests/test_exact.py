@@ -274,7 +274,7 @@ def test_a_law_without_bounds_is_refused_in_one_line():
     assert "\n" not in str(caught.value)
 
 
-def test_two_programs_serve_the_whole_search():
+def test_two_programs_serve_the_whole_search(nothing_compiled):
     problem = Problem(SPACE, PerformanceMoE(), {"training_flops": Bound(max=1e23)}, ("total_params",))
     engine, counts = Engine(problem), []
     with patch.object(box_bounds, "_terms", wraps=box_bounds._terms) as terms:

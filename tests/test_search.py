@@ -146,7 +146,7 @@ def check_cells(problem, cell, data):
         assert {*corners.tolist()} <= {*members.tolist()} and len(corners) == 2 ** len(cell)
 
 
-def test_all_cells_share_their_programs(brute, monkeypatch):
+def test_all_cells_share_their_programs(nothing_compiled, brute, monkeypatch):
     made = []
     monkeypatch.setattr("perflaw_jax.cells.Engine", lambda problem: made.append(Engine(problem)) or made[-1])
     choices = Choices(brute.problem.space, ("num_hidden_layers", "training_tokens"), LIMITS)

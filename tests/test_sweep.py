@@ -275,7 +275,7 @@ def test_counts_are_a_monoid(parts):
 # --- traces ------------------------------------------------------------------------------------------------------------
 
 
-def test_one_trace_per_program_serves_all_tiles_and_all_limits():
+def test_one_trace_per_program_serves_all_tiles_and_all_limits(nothing_compiled):
     limits = {"training_flops": Bound(max=3e24), "score": Bound(min=30.0)}
     engine = Engine(Problem(SPACE, DENSE, limits, ("training_flops",)), target=200)
     calls, (program, census) = [], engine._finding
