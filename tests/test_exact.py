@@ -1,5 +1,6 @@
 """The exact search keeps what the brute force would, whatever the axes, limits, ties and plateaus."""
 
+from dataclasses import replace
 from unittest.mock import patch
 
 import jax
@@ -279,4 +280,6 @@ def test_two_programs_serve_the_whole_search(nothing_compiled):
     engine, counts = Engine(problem), []
     with patch.object(box_bounds, "_terms", wraps=box_bounds._terms) as terms:
         exact_search(problem, engine=engine, tick=lambda progress: counts.append(terms.call_count))
+        exact_search(replace(problem, limits={"training_flops": Bound(max=1e22)}))
+        assert terms.call_count == counts[-1]
     assert counts[-1] <= 2 and engine.programs.decide._cache_size() <= 2
