@@ -15,7 +15,7 @@ import numpy as np
 
 from perflaw_jax import kernel
 from perflaw_jax.bounds import Interval, UnboundedPrimitive, bound, interval
-from perflaw_jax.kernel import Layout
+from perflaw_jax.kernel import Layout, Task
 from perflaw_jax.objective import make_design
 from perflaw_jax.space import Space
 
@@ -63,7 +63,7 @@ class Programs:
         """``sure`` where bounds over the whole grid show every raw score to be finite, in float32 as well; else ``wary``."""
         box = {name: _around(table.values) for name, table in space.tables.items()}
         try:
-            found = _raw_bounds()(box, law, space.spend)
+            found = _raw_bounds()(box, Task(law, {}, space.spend))
         except UnboundedPrimitive:
             return self.wary
         finite = np.isfinite(found.lower) & np.isfinite(found.upper) & ~np.asarray(found.nan)
@@ -89,8 +89,8 @@ def _kept(program: Callable, dims: tuple, rest: tuple, options: tuple) -> Callab
 
 @cache
 def _raw_bounds() -> Callable:
-    def raw(fields: dict[str, Any], law: Any, spend: Any) -> Any:
-        return law.raw(make_design(fields, spend))
+    def raw(fields: dict[str, Any], task: Task) -> Any:
+        return task.law.raw(make_design(fields, task.spend))
 
     return jax.jit(bound(raw), compiler_options=RUN_ONCE if jax.default_backend() == "cpu" else None)
 

@@ -3,9 +3,9 @@
 Programs take seconds to compile and milliseconds to run, so problems come in families that share them (see ``families``).
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from perflaw_jax.design import QUANTITIES
 from perflaw_jax.laws import LAWS, PerformanceDense, PerformanceMoE
+from perflaw_jax.laws.pytree import pytree
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.sweep import Problem
@@ -191,13 +192,13 @@ def families(draw, costs=None, room=4000, size=4, keep_fixed=False):
     return [first, *(draw(relative(first, keep_fixed)) for _ in range(size - 1))]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("which",), meta_fields=("functions",))
+@pytree
 @dataclass(frozen=True)
 class OneOf:
     """A law that is one of several functions of a design, by a number: all share the compiled programs."""
 
     which: np.int32
-    functions: tuple[Callable, ...]
+    functions: tuple[Callable, ...] = dataclasses.field(metadata={"static": True})
 
     def raw(self, design):
         return jax.lax.select_n(self.which, *(function(design) for function in self.functions))

@@ -1,11 +1,15 @@
 """The device programs lower for accelerators that this machine need not have."""
 
+from dataclasses import make_dataclass
+
 import jax
 import pytest
 from jax import export
 
 from perflaw_jax import sweep as module
-from perflaw_jax.laws import FunctionLaw, PerformanceMoE
+from perflaw_jax.kernel import Task
+from perflaw_jax.laws import FlopsToPerformance, FunctionLaw, PerformanceMoE
+from perflaw_jax.laws.loss import ComputeLoss
 from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding
 from perflaw_jax.space import Axis, Space
@@ -90,3 +94,12 @@ def test_programs_are_kept_for_engines_to_come_but_not_what_a_function_read():
     assert best(engine(FunctionLaw(function), 1e30)) == [4096]
     first, second = engine(PerformanceMoE(), 1e30), engine(PerformanceMoE(), 1e20)
     assert first.programs is not second.programs and first.programs.decide is second.programs.decide
+
+
+def test_no_program_of_one_law_is_taken_for_another_of_as_many_coefficients():
+    """JAX tells the structures of ``register_dataclass`` apart by their hashes alone, now and then by nothing."""
+    mine, yours = (jax.tree_util.register_dataclass(make_dataclass(name, ["slope"])) for name in ("Mine", "Yours"))
+    for one, other in ((ComputeLoss(1.0, 2.0, 3.0), FlopsToPerformance(1.0, 2.0, 3.0)), (mine(1.0), yours(1.0))):
+        assert jax.tree.structure(Task(one, {}, None)) != jax.tree.structure(Task(other, {}, None))
+        assert jax.tree.structure(Task(one, {}, None)) == jax.tree.structure(Task(one, {}, None))
+    assert jax.tree.structure(ComputeLoss()) != jax.tree.structure(FlopsToPerformance(1.0, 2.0))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from perflaw_jax.design import Design, Scalar
+from perflaw_jax.laws.pytree import pytree
 
 
 @jax.tree_util.register_static
@@ -65,7 +66,7 @@ class OpaqueLaw:
         return getattr(self.law, "domains", None)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Negated:
     """A law of which less is better, turned round so that the engine can always maximise."""
