@@ -59,6 +59,7 @@ def _timed(kind: str, folder: Path) -> dict[str, Any]:
     spec = parse_spec({**SPEC, "output": {"rows": kind, "top": 1000, "frontier": []}})
     whole, compiling = [], []
     for _ in range(ROUNDS):
+        jax.clear_caches()  # a process compiles once for all its sweeps of one form; here every round is to pay for it
         COMPILING.clear()
         began = time.perf_counter()
         outcome = run_sweep(spec, folder / kind)

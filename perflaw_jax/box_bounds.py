@@ -12,7 +12,7 @@ import numpy as np
 
 from perflaw_jax.accounting import quantity
 from perflaw_jax.bounds import Interval, bound, interval
-from perflaw_jax.boxes import Corners, Grid
+from perflaw_jax.boxes import Grid
 from perflaw_jax.kernel import Task
 from perflaw_jax.objective import evaluate, make_design
 
@@ -26,6 +26,23 @@ class Terms(NamedTuple):
     ranks: tuple[Any, ...]  # minus the score, the training FLOPs, the parameters, the frontier's costs
 
 
+class Place(NamedTuple):
+    """Where in the tables of ``Corners`` the bounds of a field over a box are found."""
+
+    field: str
+    dims: tuple[int, ...]
+    rising: tuple[bool, ...]
+    positive: bool  # whether no value is below zero
+
+
+class Form(NamedTuple):
+    """What of a problem decides the programs: those that share it are compiled once."""
+
+    places: tuple[Place, ...]
+    constants: tuple[tuple[str, float], ...]  # fields that are fixed: numbers known beforehand make for a smaller program
+    costs: tuple[str, ...]
+
+
 class BoxBounds:
     """The compiled programs that bound a problem's boxes."""
 
@@ -34,8 +51,8 @@ class BoxBounds:
     def __init__(self, grid: Grid, costs: tuple[str, ...]):
         with jax.enable_x64(True):
             self._tables = jax.device_put({name: (c.low, c.high) for name, c in grid.fields.items()})
-        self._least = jax.jit(partial(_over_boxes, _least, grid, costs))
-        self._same = jax.jit(partial(_over_boxes, _same, grid, costs))
+        places = (Place(name, c.dims, c.rising, bool(np.all(c.low >= 0))) for name, c in grid.fields.items())
+        self._form = Form(tuple(places), tuple(grid.constants.items()), costs)
 
     def on(self, task: Task) -> BoxBounds:
         """The same programs for a task: law, limits and what buys the tokens."""
@@ -45,18 +62,18 @@ class BoxBounds:
 
     def least(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether a box may hold a feasible candidate [m], and the least of everything that ranks them [m, 3 + costs]."""
-        return self._run(self._least, first, last)
+        return self._run(_least, first, last)
 
     def same(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
         """Of everything that ranks candidates, whether it is one and the same all over a box [m, 3 + costs]."""
-        return self._run(self._same, first, last)
+        return self._run(_same, first, last)
 
-    def _run(self, program: Any, first: np.ndarray, last: np.ndarray) -> Any:
+    def _run(self, pick: Any, first: np.ndarray, last: np.ndarray) -> Any:
         parts, count = [], len(first)
         with jax.enable_x64(True):
             for start in range(0, count, BATCH):
                 rows = slice(start, start + BATCH)
-                parts.append(program(_padded(first[rows]), _padded(last[rows]), self._tables, self._task))
+                parts.append(_over_boxes(pick, self._form, _padded(first[rows]), _padded(last[rows]), self._tables, self._task))
             return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
 
 
@@ -65,20 +82,21 @@ def _padded(places: np.ndarray) -> np.ndarray:
     return np.concatenate([places, np.repeat(places[-1:], short, axis=0)]) if short else places
 
 
-def _over_boxes(pick: Any, grid: Grid, costs: tuple[str, ...], first: Any, last: Any, tables: dict, task: Task) -> Any:
+@partial(jax.jit, static_argnums=(0, 1))
+def _over_boxes(pick: Any, form: Form, first: Any, last: Any, tables: dict, task: Task) -> Any:
     def one(first: Any, last: Any) -> Any:
-        fields = {name: _field(corners, tables[name], first, last) for name, corners in grid.fields.items()}
-        return pick(bound(partial(_terms, grid.constants, costs, task))(fields))
+        fields = {place.field: _field(place, tables[place.field], first, last) for place in form.places}
+        return pick(bound(partial(_terms, dict(form.constants), form.costs, task))(fields))
 
     return jax.vmap(one)(first, last)
 
 
-def _field(corners: Corners, tables: tuple[Any, Any], first: Any, last: Any) -> Interval:
+def _field(place: Place, tables: tuple[Any, Any], first: Any, last: Any) -> Interval:
     """What is known of a field over a box."""
     low, high = tables
-    begins = tuple(first[d] if rising else last[d] for d, rising in zip(corners.dims, corners.rising, strict=True))
-    ends = tuple(last[d] if rising else first[d] for d, rising in zip(corners.dims, corners.rising, strict=True))
-    return interval(low[begins], high[ends], positive=bool(np.all(corners.low >= 0)))
+    begins = tuple(first[d] if rising else last[d] for d, rising in zip(place.dims, place.rising, strict=True))
+    ends = tuple(last[d] if rising else first[d] for d, rising in zip(place.dims, place.rising, strict=True))
+    return interval(low[begins], high[ends], positive=place.positive)
 
 
 def _terms(constants: dict, costs: tuple[str, ...], task: Task, fields: dict) -> Terms:

@@ -7,6 +7,8 @@ device that it is dispatched to (measured: 8 compilations for 8 devices), and a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -18,15 +20,21 @@ T = TypeVar("T")
 AXIS = "device"
 
 
+@dataclass(frozen=True)
 class Devices:
     """Some of this host's devices, the first ``count`` of them; ValueError where there are not so many."""
 
-    def __init__(self, count: int = 1):
-        here = jax.local_devices()
-        if not 1 <= count <= len(here):
-            raise ValueError(f"--devices: must be 1 to {len(here)}, the devices of this host, not {count}")
-        self.count = count
-        self._mesh = Mesh(np.array(here[:count]), (AXIS,)) if count > 1 else None
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        """Check that they are there."""
+        here = jax.local_device_count()
+        if not 1 <= self.count <= here:
+            raise ValueError(f"--devices: must be 1 to {here}, the devices of this host, not {self.count}")
+
+    @cached_property
+    def _mesh(self) -> Mesh | None:
+        return Mesh(np.array(jax.local_devices()[: self.count]), (AXIS,)) if self.count > 1 else None
 
     def compiled(self, program: Callable, per_tile: Sequence[bool], options: dict[str, Any]) -> Callable:
         """``program`` jitted; over several devices its results, and arguments that are ``per_tile``, have a first axis more.

@@ -121,9 +121,8 @@ def _fit_one(
 
         starts = [_start(names, shares.shape[1], loss, floor) for floor in floors]
         _, vector, failed = min((_minimise(objective, start) for start in starts), key=lambda found: found[0])
-        law = jax.tree.map(lambda leaf: np.asarray(leaf, float), _law(form, names, vector, data))
-        error = float(np.sqrt(np.mean(np.square(_residuals(law, data, "irreducible" in names)))))
-    return law, error, failed
+        law, error = jax.tree.map(np.asarray, _found(form, names, vector, data))
+    return law, float(error), failed
 
 
 def _minimise(objective: Any, vector: np.ndarray) -> tuple[float, np.ndarray, str]:
@@ -166,6 +165,13 @@ def _objective(form: str, names: tuple[str, ...], vector: Scalar, data: dict[str
         return huber + RIDGE * apart + 1e-8 * jnp.sum(vector**2)
 
     return jax.value_and_grad(value)(vector)
+
+
+@partial(jax.jit, static_argnames=("form", "names"))
+def _found(form: str, names: tuple[str, ...], vector: Scalar, data: dict[str, Any]) -> tuple[MixtureLosses, Scalar]:
+    """The law at a place, and the root mean square error of its logarithm."""
+    law = _law(form, names, vector, data)
+    return law, jnp.sqrt(jnp.mean(jnp.square(_residuals(law, data, "irreducible" in names))))
 
 
 def _residuals(law: MixtureLosses, data: dict[str, Any], irreducible: bool) -> Scalar:

@@ -134,8 +134,8 @@ def _held_out(table: MixtureTable, options: MixtureOptions) -> dict[str, Any]:
     except ValueError as error:
         return {"why_not": str(error)}
     with jax.enable_x64(True):
-        losses = np.asarray(jax.vmap(law.loss.at)(test.flops, test.shares))
-        scores = np.asarray(jax.vmap(lambda loss: law.clamp(law.score.of_loss(loss)))(losses))
+        losses = np.asarray(jax.jit(jax.vmap(law.loss.at))(test.flops, test.shares))
+        scores = np.asarray(jax.jit(jax.vmap(lambda loss: law.clamp(law.score.of_loss(loss))))(losses))
     relative = np.abs(losses / test.losses - 1)
     measured: dict[str, Any] = {
         "runs": len(out),

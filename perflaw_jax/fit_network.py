@@ -65,7 +65,8 @@ def fit_network(
         what = "score" if y.std() == 0 else f"loss {domains[int(spread.argmin())] if domains else int(spread.argmin())}"
         raise ValueError(f"{what}: is the same in all {len(y)} rows that can be fitted")
     level = (y.mean() - chance) / (top - chance)
-    rows = np.zeros((len(losses), losses.shape[1] + 1), np.float32)  # the unused last: one shape for all tasks of a table
+    room = 2 ** (len(losses) - 1).bit_length()  # the unused last: one shape for all tasks of a table and parts of it
+    rows = np.zeros((room, losses.shape[1] + 1), np.float32)
     rows[: len(y)] = np.column_stack([(x - center) / spread, (y - chance) / (top - chance)])
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its step count with floats
         scale = np.float32(y.std() / (top - chance))

@@ -7,6 +7,7 @@ triple. Shapes are fixed by the Tiling: each program is traced once per sweep, w
 """
 
 from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -17,16 +18,28 @@ from jax import lax
 from perflaw_jax.accounting import DEPENDS_ON_TOKENS, quantity
 from perflaw_jax.design import Scalar
 from perflaw_jax.laws import Law
+from perflaw_jax.laws.pytree import kinds
 from perflaw_jax.objective import Limits, checks, evaluate, make_design
 from perflaw_jax.reduce import Screen, excess
 
 
-class Task(NamedTuple):
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True)
+class Task:
     """What every candidate is held against: the arguments of ``evaluate`` beside the design."""
 
     law: Law
     limits: Limits
     spend: Scalar | None  # FLOPs that buy the tokens, or None where tokens are a field
+
+    def tree_flatten(self) -> tuple[tuple, tuple]:
+        """As a pytree whose structure tells the classes of the law, so that no other law's program is taken."""
+        return (self.law, self.limits, self.spend), kinds(self.law)
+
+    @classmethod
+    def tree_unflatten(cls, _: tuple, children: tuple) -> "Task":
+        """The inverse."""
+        return cls(*children)
 
 
 class Layout(NamedTuple):

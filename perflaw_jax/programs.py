@@ -1,9 +1,13 @@
-"""The compiled programs of a problem: each is made on first use, and shared by the engines of problems with other numbers."""
+"""The compiled programs of a problem: each is made on first use, and shared by the engines of problems with other numbers.
+
+Programs are kept for the engines to come: a process that sweeps one spec again, or the same axes under other limits, compiles
+once. A law that is a plain function is traced anew each time that it is loaded, since what it reads may have changed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +16,7 @@ import numpy as np
 from perflaw_jax import kernel
 from perflaw_jax.bounds import Interval, UnboundedPrimitive, bound, interval
 from perflaw_jax.devices import Devices
-from perflaw_jax.kernel import Layout
+from perflaw_jax.kernel import Layout, Task
 from perflaw_jax.objective import make_design
 from perflaw_jax.space import Space
 
@@ -20,6 +24,7 @@ from perflaw_jax.space import Space
 WIDE = {"xla_cpu_prefer_vector_width": 512}
 # Without care for NaN a maximum is one instruction: a third faster, and right for scores that are known to be finite.
 WIDE_AND_FINITE = {**WIDE, "xla_cpu_enable_fast_min_max": True}
+MOST_KEPT = 256  # programs; the least recently used are dropped
 RUN_ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled in half the time
 
 
@@ -62,7 +67,7 @@ class Programs:
         """``sure`` where bounds over the whole grid show every raw score to be finite, in float32 as well; else ``wary``."""
         box = {name: _around(table.values) for name, table in space.tables.items()}
         try:
-            found = self._raw_bounds(box, law, space.spend)
+            found = _raw_bounds()(box, Task(law, {}, space.spend))
         except UnboundedPrimitive:
             return self.wary
         finite = np.isfinite(found.lower) & np.isfinite(found.upper) & ~np.asarray(found.nan)
@@ -73,14 +78,7 @@ class Programs:
         return Finding(find, self._over_tiles(kernel.census, layout, (True, True, False), WIDE))
 
     def _over_tiles(self, program: Callable, layout: Layout, per_tile: tuple[bool, ...], options: dict[str, Any]) -> Callable:
-        return self._devices.compiled(partial(program, layout), per_tile, options)
-
-    @cached_property
-    def _raw_bounds(self) -> Callable:
-        def raw(fields: dict[str, Any], law: Any, spend: Any) -> Any:
-            return law.raw(make_design(fields, spend))
-
-        return jax.jit(bound(raw), compiler_options=RUN_ONCE if jax.default_backend() == "cpu" else None)
+        return _compiled(program, layout, options, self._devices, per_tile)
 
 
 class Finding(NamedTuple):
@@ -90,8 +88,25 @@ class Finding(NamedTuple):
     census: Callable
 
 
-def _compiled(program: Callable, layout: Layout, options: dict[str, Any]) -> Callable:
-    return jax.jit(partial(program, layout), compiler_options=options if jax.default_backend() == "cpu" else None)
+def _compiled(
+    program: Callable, layout: Layout, options: dict[str, Any], devices: Devices | None = None, per_tile: tuple[bool, ...] = ()
+) -> Callable:
+    return _kept(program, tuple(layout.dims.items()), layout[1:], tuple(options.items()), devices or Devices(), per_tile)
+
+
+@lru_cache(MOST_KEPT)
+def _kept(
+    program: Callable, dims: tuple, rest: tuple, options: tuple, devices: Devices, per_tile: tuple[bool, ...]
+) -> Callable:
+    return devices.compiled(partial(program, Layout(dict(dims), *rest)), per_tile, dict(options))
+
+
+@cache
+def _raw_bounds() -> Callable:
+    def raw(fields: dict[str, Any], task: Task) -> Any:
+        return task.law.raw(make_design(fields, task.spend))
+
+    return jax.jit(bound(raw), compiler_options=RUN_ONCE if jax.default_backend() == "cpu" else None)
 
 
 def _around(values: np.ndarray) -> Interval:

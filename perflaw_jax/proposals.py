@@ -83,7 +83,7 @@ class Choices:
         followed = any(position in table.dims for name, table in self.space.tables.items() if name != TOKENS)
         if not names or followed or self.cell:
             return None
-        return jax.jit(jax.vmap(partial(_rates, tuple(names))))
+        return partial(_rates, tuple(names))
 
     def _affordable(self, chosen: Mapping[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
         """The nearest number of tokens that the limits leave; as proposed where they leave none."""
@@ -112,9 +112,13 @@ class Choices:
         return np.where(first <= last, np.clip(tokens, first, last), tokens)
 
 
+@partial(jax.jit, static_argnums=0)
 def _rates(names: tuple[str, ...], fields: dict[str, Any]) -> dict[str, Any]:
-    design = make_design(fields)
-    return {name: quantity("total_params" if name == "tokens_per_param" else name, design) for name in names}
+    def one(values: dict[str, Any]) -> dict[str, Any]:
+        design = make_design(values)
+        return {name: quantity("total_params" if name == "tokens_per_param" else name, design) for name in names}
+
+    return jax.vmap(one)(fields)
 
 
 def _first(holds: Callable[[np.ndarray], np.ndarray], count: int, size: int) -> np.ndarray:

@@ -7,8 +7,9 @@ a value below any that counts, and is never reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ import numpy as np
 from perflaw_jax.cells import Cells
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Problem, Rows, spread
+from perflaw_jax.kernel import Task
 from perflaw_jax.objective import make_design, violation
 from perflaw_jax.proposals import Choices
 from perflaw_jax.samplers import LIMITS, Proposer, Verdict
@@ -53,7 +55,6 @@ class Judge:
 
     def __post_init__(self) -> None:
         """Look at a sample of the space for the scale of its scores."""
-        self._violation = jax.jit(jax.vmap(_violation, in_axes=(0, None, None, None)))
         self._cells = Cells(self.problem, self.choices.open)
         space = self.problem.space
         decided = self.columns.of(space.ids(spread(space.shape, SAMPLE)), size=self.batch).decided
@@ -94,8 +95,8 @@ class Judge:
         """How far candidates that are not feasible break the limits, by their indices along each axis [n]."""
         space = self.problem.space
         with jax.enable_x64(True):
-            found = self._violation(space.fields(digits), self.problem.law, dict(self.problem.limits), space.spend)
-            return np.asarray(found)
+            task = Task(self.problem.law, dict(self.problem.limits), space.spend)
+            return np.asarray(_violations(space.fields(digits), task))
 
     def _best_of_cell(self, digits: list[int]) -> int:
         """The best candidate of a cell; where none is feasible, the corner that breaks the limits least."""
@@ -106,9 +107,11 @@ class Judge:
         return int(self.problem.space.ids(corners)[np.argmin(self.violations(corners))])
 
 
-def _violation(fields: dict[str, Any], law: Any, limits: Mapping[str, Any], spend: float | None) -> Any:
-    design = make_design(fields, spend)
-    return violation(design, law.raw(design), limits)
+@jax.jit
+@partial(jax.vmap, in_axes=(0, None))
+def _violations(fields: dict[str, Any], task: Task) -> Any:
+    design = make_design(fields, task.spend)
+    return violation(design, task.law.raw(design), task.limits)
 
 
 def search(

@@ -18,9 +18,16 @@ CHUNK = 4096  # one shape for all problems, hence one trace per law
 
 @jax.jit
 def _evaluate(fields, law, spend):
+    return jax.vmap(lambda values: evaluate(make_design(values, spend), law, {}))(fields)
+
+
+@jax.jit
+def _quantities(fields, spend):
+    """Apart from the score, so that all laws share the program."""
+
     def one(values):
         design = make_design(values, spend)
-        return evaluate(design, law, {}), {name: 1.0 * quantity(name, design) for name in QUANTITIES}
+        return {name: 1.0 * quantity(name, design) for name in QUANTITIES}
 
     return jax.vmap(one)(fields)
 
@@ -34,7 +41,8 @@ def evaluate_all(space, law):
     with jax.enable_x64(True):
         for first in range(0, space.size, CHUNK):
             rows = np.minimum(np.arange(first, first + CHUNK), space.size - 1)
-            parts.append(_evaluate({name: column[rows] for name, column in fields.items()}, law, space.spend))
+            some = {name: column[rows] for name, column in fields.items()}
+            parts.append((_evaluate(some, law, space.spend), _quantities(some, space.spend)))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: space.size], *parts)
 
 

@@ -9,6 +9,8 @@ import hypothesis
 import jax
 import pytest
 
+from perflaw_jax import programs
+
 ROOT = Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -19,6 +21,14 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Neighbouring tests stay in one process under ``-n``, as they share fixtures and compiled programs."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getvalue("dist") == "load" else None
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of published runs and scores that are not part of the project."""
@@ -26,3 +36,9 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("no ../shared/data beside the repository: this test needs published data that the project does not ship")
     return path
+
+
+@pytest.fixture
+def nothing_compiled() -> None:
+    """Engines made from here on find no programs of earlier tests: their traces can be counted."""
+    programs._kept.cache_clear()

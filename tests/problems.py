@@ -1,4 +1,11 @@
-"""Random small problems for hypothesis: grids of two to six axes, dense or MoE, under limits that cut through them."""
+"""Random small problems for hypothesis: grids of two to six axes, dense or MoE, under limits that cut through them.
+
+Programs take seconds to compile and milliseconds to run, so problems come in families that share them (see ``families``).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -7,6 +14,7 @@ from hypothesis import strategies as st
 
 from perflaw_jax.design import QUANTITIES
 from perflaw_jax.laws import LAWS, PerformanceDense, PerformanceMoE
+from perflaw_jax.laws.pytree import pytree
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.sweep import Problem
@@ -132,6 +140,75 @@ def problems(draw, costs=None, room=4000):
     if costs is None:
         costs = tuple(draw(st.lists(st.sampled_from(QUANTITIES), max_size=2, unique=True)))
     return Problem(space, law, draw(limits(space, law)), costs)
+
+
+@st.composite
+def relative(draw, problem, keep_fixed):
+    """A problem that differs from another in numbers alone: values, limits and budget; as many, in the same order of size."""
+    axes = []
+    for axis in problem.space.axes:
+        if axis.base is None:
+            low, high, step = RANGES[axis.field]
+            drawn = st.integers(0, (high - low) // step).map(lambda i, low=low, step=step: low + step * i)
+        else:
+            known = [r[2] for r in RELATIONS[axis.field] if r[:2] == (axis.relation, axis.base)]
+            drawn = st.sampled_from([value for values in known for value in values])
+        values = np.sort(draw(st.lists(drawn, min_size=len(axis.values), max_size=len(axis.values))))
+        axes.append(replace(axis, values=tuple(map(float, values[np.argsort(np.argsort(axis.values, kind="stable"))]))))
+    fixed = problem.space.fixed
+    if not keep_fixed:
+        fixed = {field: float(draw(axis_values(field, 1))[0]) for field in fixed}
+    spend = None if problem.space.spend is None else draw(st.sampled_from([1e20, 3e22, 1e24]))
+    space = replace(problem.space, axes=tuple(axes), fixed=fixed, spend=spend)
+    return replace(problem, space=space, limits=draw(other_limits(problem, space)))
+
+
+@st.composite
+def other_limits(draw, problem, space):
+    """The limits of a problem with ends on the values of candidates of another space."""
+    evaluation, quantities = evaluate_all(space, problem.law)
+    chosen, places = {}, st.integers(0, space.size - 1)
+    for name, bound in problem.limits.items():
+        if bound.multiple_of is not None:
+            chosen[name] = Bound(multiple_of=float(draw(st.sampled_from([1, 2, 3, 128, 10**6]))))
+            continue
+        if space.spend is not None and bound == Bound(max=problem.space.spend):
+            chosen[name] = Bound(max=space.spend)
+            continue
+        values = evaluation.raw if name == "score" else quantities[name]
+        ends = sorted(float(values[i]) for i in draw(st.tuples(places, places)))
+        ends = ends if np.isfinite(ends).all() else sorted(end for end in bound[:2] if end is not None) * 2
+        chosen[name] = Bound(None if bound.min is None else ends[0], None if bound.max is None else ends[-1])
+    return chosen
+
+
+@st.composite
+def families(draw, costs=None, room=4000, size=4, keep_fixed=False):
+    """Problems that share their compiled programs: a random one of more than one candidate, and others in other numbers.
+
+    ``keep_fixed`` keeps the fields that are no axis, which are constants of the programs that bound boxes.
+    """
+    first = draw(problems(costs, room).filter(lambda problem: problem.space.size > 1))
+    return [first, *(draw(relative(first, keep_fixed)) for _ in range(size - 1))]
+
+
+@pytree
+@dataclass(frozen=True)
+class OneOf:
+    """A law that is one of several functions of a design, by a number: all share the compiled programs."""
+
+    which: np.int32
+    functions: tuple[Callable, ...] = dataclasses.field(metadata={"static": True})
+
+    def raw(self, design):
+        return jax.lax.select_n(self.which, *(function(design) for function in self.functions))
+
+    def clamp(self, raw):
+        return raw
+
+    @staticmethod
+    def each(*functions):
+        return [OneOf(np.int32(which), functions) for which in range(len(functions))]
 
 
 def forms():

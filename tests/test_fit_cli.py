@@ -23,7 +23,7 @@ output = { top = 4, frontier = ["total_params"] }
 def fitted(tmp_path_factory):
     where = tmp_path_factory.mktemp("fit")
     chinchilla_runs(40, 0.01).to_csv(where / "runs.csv", index=False)
-    return where, perflaw("fit", "chinchilla", "runs.csv", "--out", "mine.json", "--bootstrap", "50", cwd=where)
+    return where, perflaw("fit", "chinchilla", "runs.csv", "--out", "mine.json", "--bootstrap", "40", cwd=where)
 
 
 def test_a_law_is_fitted_and_told(fitted):

@@ -1,11 +1,15 @@
 """The device programs lower for accelerators that this machine need not have."""
 
+from dataclasses import make_dataclass
+
 import jax
 import pytest
 from jax import export
 
 from perflaw_jax import sweep as module
-from perflaw_jax.laws import FunctionLaw, PerformanceMoE
+from perflaw_jax.kernel import Task
+from perflaw_jax.laws import FlopsToPerformance, FunctionLaw, PerformanceMoE
+from perflaw_jax.laws.loss import ComputeLoss
 from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding
 from perflaw_jax.space import Axis, Space
@@ -69,3 +73,33 @@ def test_what_is_known_of_the_scores_of_one_space_is_not_taken_for_granted_in_an
     assert engine._finding is engine.programs.sure
     assert engine.on(space(8.0, 64.0))._finding is engine.programs.wary
     assert engine.on(space(40.0, 64.0))._finding is engine.programs.sure
+
+
+def test_programs_are_kept_for_engines_to_come_but_not_what_a_function_read():
+    def engine(law, flops):
+        axes = (Axis("num_hidden_layers", (8.0, 16.0)), Axis("hidden_size", (1024.0, 2048.0)))
+        space = Space(axes, {"training_tokens": 1e12})
+        return Engine(Problem(space, law, {"training_flops": Bound(max=flops)}, ("weight_bytes",)))
+
+    def best(engine):
+        return module.sweep(engine.problem, top=1, engine=engine).top.finish().score.tolist()
+
+    number = [1.0]
+
+    def function(design):
+        return number[0] * design.hidden_size
+
+    assert best(engine(FunctionLaw(function), 1e30)) == [2048]
+    number[0] = 2.0
+    assert best(engine(FunctionLaw(function), 1e30)) == [4096]
+    first, second = engine(PerformanceMoE(), 1e30), engine(PerformanceMoE(), 1e20)
+    assert first.programs is not second.programs and first.programs.decide is second.programs.decide
+
+
+def test_no_program_of_one_law_is_taken_for_another_of_as_many_coefficients():
+    """JAX tells the structures of ``register_dataclass`` apart by their hashes alone, now and then by nothing."""
+    mine, yours = (jax.tree_util.register_dataclass(make_dataclass(name, ["slope"])) for name in ("Mine", "Yours"))
+    for one, other in ((ComputeLoss(1.0, 2.0, 3.0), FlopsToPerformance(1.0, 2.0, 3.0)), (mine(1.0), yours(1.0))):
+        assert jax.tree.structure(Task(one, {}, None)) != jax.tree.structure(Task(other, {}, None))
+        assert jax.tree.structure(Task(one, {}, None)) == jax.tree.structure(Task(one, {}, None))
+    assert jax.tree.structure(ComputeLoss()) != jax.tree.structure(FlopsToPerformance(1.0, 2.0))

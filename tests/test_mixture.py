@@ -99,6 +99,9 @@ def score_oracle(losses):
 
 AT = jax.jit(lambda law, flops, shares: law.at(flops, shares))
 RAW = jax.jit(lambda law, design: law.raw(design))
+ALL_RAW = jax.jit(jax.vmap(lambda law, design: law.raw(design), in_axes=(None, 0)))
+LOSSES = jax.jit(jax.vmap(lambda law, *inputs: law.at(*inputs), in_axes=(None, 0, 0)))
+SCORES = jax.jit(jax.vmap(lambda network, losses: network.of_loss(losses), in_axes=(None, 0)))
 
 
 def design(shares, tokens=1e11, **fields):
@@ -139,7 +142,7 @@ def test_a_design_names_its_shares(form):
     shares = np.array([[0.2, 0.3, 0.5], [0.7, 0.3, 0.0]])
     with jax.enable_x64(True):
         one = [float(RAW(law, design(row))) for row in shares]
-        many = jax.vmap(law.raw)(jax.tree.map(lambda *leaves: np.stack(leaves), *map(design, shares)))
+        many = ALL_RAW(law, jax.tree.map(lambda *leaves: np.stack(leaves), *map(design, shares)))
         flops = float(quantity("training_flops", design(shares[0])))
         expected = [score_oracle(oracle(form, law.loss, flops, row)) for row in shares]
     assert one == pytest.approx(expected, rel=1e-10) and np.asarray(many).tolist() == pytest.approx(one, rel=1e-12)
@@ -192,8 +195,8 @@ def test_the_best_mixture_of_a_simulated_truth_is_found():
         law = fit_domain_losses(ends.flops, ends.shares, ends.losses, sources=mixtures.SOURCES).law
         networks = [fit_network(table.losses, scores[:, task], chance=mixtures.CHANCE[task], seed=seed) for task in range(3)]
         with jax.enable_x64(True):
-            losses = np.asarray(jax.vmap(law.at, in_axes=(None, 0))(mixtures.BUDGET, mixtures.GRID))
-            found = sum(np.asarray(jax.vmap(network.of_loss)(losses)) for network in networks).argmax()
+            losses = np.asarray(LOSSES(law, np.full(len(mixtures.GRID), mixtures.BUDGET), mixtures.GRID))
+            found = sum(np.asarray(SCORES(network, losses)) for network in networks).argmax()
         apart.append(np.abs(mixtures.GRID[found] - mixtures.GRID[best]).sum() / 2)
         lost.append(true[best] - true[found])
         last = scores[table.ends()].mean(axis=1)[-len(mixtures.MIXTURES) :]
@@ -235,7 +238,7 @@ def test_same_seed_same_networks_and_a_lower_loss_never_scores_less():
     assert all(jax.tree.leaves(same)) and not np.array_equal(first.weights_in, other.weights_in)
     better = losses - np.abs(np.random.default_rng(0).normal(0, 0.2, losses.shape))
     with jax.enable_x64(True):
-        assert (np.asarray(jax.vmap(first.of_loss)(better)) >= np.asarray(jax.vmap(first.of_loss)(losses))).all()
+        assert (np.asarray(SCORES(first, better)) >= np.asarray(SCORES(first, losses))).all()
     free = fit_network(losses, scores[:, 0], chance=0.25, settings=QUICK._replace(monotone=False))
     assert (free.weights_in > 0).any()
 
@@ -290,7 +293,7 @@ def test_mixtures_ranked_at_1m_parameters_rank_alike_at_60m_and_1b(shared_data):
     for size, least in (("60m", 0.98), ("1B", 0.95)):
         test = shipped_laws.regmix(shared_data, "test", size)
         with jax.enable_x64(True):
-            predicted = np.asarray(jax.vmap(law.at)(test.flops, test.shares))
+            predicted = np.asarray(LOSSES(law, test.flops, test.shares))
         ranks = [spearmanr(predicted[:, i], test.losses[:, i]).statistic for i in range(13)]
         assert np.mean(ranks) >= least
     shipped = find_law("pile-mixture").law.loss
@@ -321,7 +324,7 @@ def test_the_network_beats_a_line_in_the_mean_loss_on_a_larger_model(frame):
         x, y = small[losses].to_numpy(float), small[f"acc_{task}"].to_numpy(float)
         network = fit_network(x, y, chance=chance)
         with jax.enable_x64(True):
-            predicted = np.asarray(jax.vmap(network.of_loss)(large[losses].to_numpy(float)))
+            predicted = np.asarray(SCORES(network, large[losses].to_numpy(float)))
         by_network.append(np.abs(predicted - large[f"acc_{task}"].to_numpy()).mean())
         warm = y > chance + 0.05
         line = np.polyfit(x[warm].mean(axis=1), y[warm], 1)
@@ -345,11 +348,11 @@ def test_both_stages_predict_the_7b_and_13b_targets(frame, ladder):
         network = fit_network(sampling[columns].to_numpy(float), scores, chance=chance)
         with jax.enable_x64(True):
             losses = jax.vmap(law.of)(targets["training_flops"].to_numpy(float))
-            predicted = np.asarray(jax.vmap(network.of_loss)(losses))
+            predicted = np.asarray(SCORES(network, losses))
         errors.append(np.abs(predicted / targets[f"acc_{task}"].to_numpy(float) - 1))
         if task == "mmlu":
             with jax.enable_x64(True):
-                quoted = np.asarray(jax.vmap(shipped.score.of_loss)(losses))
+                quoted = np.asarray(SCORES(shipped.score, losses))
             assert quoted == pytest.approx(100 * predicted, abs=0.5)
     assert np.mean(errors) <= 0.06
 

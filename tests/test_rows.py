@@ -5,7 +5,7 @@ import numpy as np
 from brute import Brute
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from problems import problems
+from problems import families
 
 from perflaw_jax.columns import Columns
 from perflaw_jax.laws import FunctionLaw, PerformanceDense
@@ -48,10 +48,11 @@ def check(problem, target=500):
     assert kept.counts.finish().cut == brute.cut
 
 
-@settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
-@given(problems(), st.sampled_from([64, 500, 4096]))
-def test_rows_are_the_feasible_candidates(problem, target):
-    check(problem, target)
+@settings(max_examples=5, phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@given(families(), st.sampled_from([64, 500, 4096]))
+def test_rows_are_the_feasible_candidates(family, target):
+    for problem in family:
+        check(problem, target)
 
 
 SPACE = Space(

@@ -9,7 +9,7 @@ import pytest
 from brute import Brute
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import problems
+from problems import families
 
 from perflaw_jax.cells import Cells
 from perflaw_jax.columns import Columns
@@ -56,9 +56,14 @@ def available(name):
         pytest.skip(str(error))
 
 
-@settings(max_examples=10)
-@given(problems(), st.data())
-def test_verdicts_are_the_brute_force(problem, data):
+@settings(max_examples=6)
+@given(families(), st.data())
+def test_verdicts_are_the_brute_force(family, data):
+    for problem in family:
+        check_verdicts(problem, data)
+
+
+def check_verdicts(problem, data):
     brute, choices = Brute(problem), Choices(problem.space, (), problem.limits)
     judge = Judge(Columns(Engine(problem), None), choices, multi=True)
     score_ends = [end for end in problem.limits.get("score", Bound())[:2] if end is not None]
@@ -117,12 +122,17 @@ def test_seeds_differ(judges):
     assert run(judges[False], "random", 32, seed=1) != run(judges[False], "random", 32, seed=2)
 
 
-@settings(max_examples=8)
-@given(problems(costs=()), st.data())
-def test_a_cell_has_the_best_of_its_candidates(problem, data):
-    space, brute = problem.space, Brute(problem)
-    fields = [axis.field for axis in space.axes]
+@settings(max_examples=5)
+@given(families(costs=()), st.data())
+def test_a_cell_has_the_best_of_its_candidates(family, data):
+    fields = [axis.field for axis in family[0].space.axes]
     cell = tuple(data.draw(st.lists(st.sampled_from(fields), min_size=1, max_size=len(fields) - 1, unique=True)))
+    for problem in family:
+        check_cells(problem, cell, data)
+
+
+def check_cells(problem, cell, data):
+    space, brute = problem.space, Brute(problem)
     choices = Choices(space, cell, problem.limits)
     cells = Cells(problem, choices.open)
     digits = space.digits(np.arange(space.size))
@@ -136,7 +146,7 @@ def test_a_cell_has_the_best_of_its_candidates(problem, data):
         assert {*corners.tolist()} <= {*members.tolist()} and len(corners) == 2 ** len(cell)
 
 
-def test_all_cells_share_their_programs(brute, monkeypatch):
+def test_all_cells_share_their_programs(nothing_compiled, brute, monkeypatch):
     made = []
     monkeypatch.setattr("perflaw_jax.cells.Engine", lambda problem: made.append(Engine(problem)) or made[-1])
     choices = Choices(brute.problem.space, ("num_hidden_layers", "training_tokens"), LIMITS)

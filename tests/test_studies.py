@@ -288,9 +288,13 @@ def test_a_killed_search_goes_on(storage, here, monkeypatch, judge):
 
 
 def wait(process, until):
-    """Wait until something has happened, or the process has ended."""
-    while process.poll() is None and not until():
-        pass
+    """Wait until something has happened, or the process has ended; between two looks the CPU is the process's."""
+    while not until():
+        try:
+            process.wait(timeout=0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        return
 
 
 def finished(storage, name="small"):

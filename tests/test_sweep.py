@@ -11,7 +11,7 @@ from brute import Brute
 from grids import DENSE, HIDDEN, LAYERS, SPACE, TOKENS
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from problems import problems
+from problems import OneOf, families
 
 from perflaw_jax import sweep as module
 from perflaw_jax.frontier import Frontier
@@ -24,7 +24,7 @@ from perflaw_jax.space import Axis, Space
 from perflaw_jax.sweep import Engine, Kept, Problem, run, sweep
 
 few = settings(
-    max_examples=12,
+    max_examples=6,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -55,13 +55,14 @@ def same(kept, brute, top):
 
 @few
 @given(
-    problem=problems(),
+    family=families(),
     top=st.integers(1, 50),
     target=st.sampled_from([64, 300, 1000, 4096]),
     pilot=st.sampled_from([1, 16]),
 )
-def test_sweep_is_the_brute_force(problem, top, target, pilot):
-    check(problem, top=top, target=target, pilot=pilot)
+def test_sweep_is_the_brute_force(family, top, target, pilot):
+    for problem in family:
+        check(problem, top=top, target=target, pilot=pilot)
 
 
 # --- fixed tricky cases ------------------------------------------------------------------------------------------------
@@ -165,9 +166,9 @@ def stepped(design):
     return jnp.floor(DENSE.raw(design))
 
 
-@pytest.mark.parametrize("function", [noisy, gaps, infinite, overflowing, undefined, stepped])
-def test_a_law_of_the_users(function):
-    check(Problem(SPACE, FunctionLaw(function), {"score": Bound(min=3.0)}, ("training_flops",)), pilot=2)
+def test_laws_of_the_users():
+    for law in OneOf.each(noisy, gaps, infinite, overflowing, undefined, stepped):
+        check(Problem(SPACE, law, {"score": Bound(min=3.0)}, ("training_flops",)), pilot=2)
 
 
 def test_a_budget_that_buys_less_than_one_token():
@@ -274,7 +275,7 @@ def test_counts_are_a_monoid(parts):
 # --- traces ------------------------------------------------------------------------------------------------------------
 
 
-def test_one_trace_per_program_serves_all_tiles_and_all_limits():
+def test_one_trace_per_program_serves_all_tiles_and_all_limits(nothing_compiled):
     limits = {"training_flops": Bound(max=3e24), "score": Bound(min=30.0)}
     engine = Engine(Problem(SPACE, DENSE, limits, ("training_flops",)), target=200)
     calls, (program, census) = [], engine._finding

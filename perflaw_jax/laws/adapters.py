@@ -10,12 +10,17 @@ import jax
 import jax.numpy as jnp
 
 from perflaw_jax.design import Design, Scalar
+from perflaw_jax.laws.pytree import pytree
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FunctionLaw:
-    """A user's plain function ``score(design, **settings)``: no coefficients to trace, no clamp."""
+    """A user's plain function ``score(design, **settings)``: no coefficients to trace, no clamp.
+
+    It equals itself alone, so that no program is taken over from an earlier law of the same function: what the function reads
+    beside the design is no argument of the program.
+    """
 
     function: Callable[..., Scalar]
     domains = None
@@ -61,7 +66,7 @@ class OpaqueLaw:
         return getattr(self.law, "domains", None)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Negated:
     """A law of which less is better, turned round so that the engine can always maximise."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from perflaw_jax.design import Design, Scalar
+from perflaw_jax.laws.pytree import pytree
 
 
 class Ensemble(NamedTuple):
@@ -53,7 +54,7 @@ def rank(share: float, count: int) -> int:
     return max(0, ceil(share * count - 1e-9) - 1)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Quantile:
     """A law that scores by a quantile of what another law believes: pessimists rank by a low one."""

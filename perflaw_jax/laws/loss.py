@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from perflaw_jax.accounting import quantity
 from perflaw_jax.design import Design, Scalar
+from perflaw_jax.laws.pytree import pytree
 
 PF_DAY = 8.64e19  # FLOPs: 1e15 per second for 86,400 seconds
 
@@ -81,7 +81,7 @@ class KaplanJoint(NamedTuple):
         return raw
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class ComputeLoss:
     """Loss (nats per token) from training FLOPs alone.

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from perflaw_jax.accounting import quantity
 from perflaw_jax.design import FRACTION, Design, Scalar
+from perflaw_jax.laws.pytree import pytree
 
 LEAST_SHARE = 1e-12  # a source that is left out counts as so much
 
@@ -86,7 +87,7 @@ class MixtureLosses(ABC):
         return raw
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DomainLosses(MixtureLosses):
     """Sources that stand in for each other, only so well: the recommended form.
@@ -116,7 +117,7 @@ class DomainLosses(MixtureLosses):
         return -self.share_exponent / self.substitution * jnp.log(joined)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProductLosses(MixtureLosses):
     """The product of powers of the shares: FLP-M's ratio power law as it is remembered.
@@ -140,7 +141,7 @@ class ProductLosses(MixtureLosses):
         return -_sum(self.powers, [jnp.log(_positive(share + self.offset)) for share in shares])
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MixingLosses(MixtureLosses):
     """The exponential of the shares: the form of the data mixing laws.
@@ -163,7 +164,7 @@ class MixingLosses(MixtureLosses):
         return _sum(self.slopes, list(shares))
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ScoreNetwork:
     """Score of a task from the losses in all domains: the mean of M small networks that differ in their seeds.
@@ -207,7 +208,7 @@ class ScoreNetwork:
         return jnp.clip(raw, self.chance, self.top)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WeightedLoss:
     """A loss over several domains as one number: ``sum_i w_i L_i``. Less is better.

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from perflaw_jax.accounting import quantity
 from perflaw_jax.design import Design, Scalar
+from perflaw_jax.laws.pytree import pytree
 
 
 class TwoStage(NamedTuple):
@@ -42,7 +42,7 @@ class TwoStage(NamedTuple):
         return self.score.clamp(raw)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class FlopsToPerformance:
     """Score of a task from training FLOPs without a loss between: the baseline that FLP is held against.
