@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS := .venv/.made pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep test lint bench constraints clean
+.PHONY: help sweep test faults lint bench constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -21,6 +21,9 @@ sweep: .venv/.base ## run a sweep: SPEC=sweeps/dense-1e24.toml OUT=results/dense
 
 test: .venv/.dev ## all tests, doctests included
 	$(BIN)/python -m pytest -q -n 2
+
+faults: .venv/.dev ## kill a sweep 50 times at random moments, stop it, fill its disk
+	PERFLAW_KILLS=50 $(BIN)/python -m pytest -q -s tests/faults
 
 lint: .venv/.dev ## formatting, lint, types, direction of imports
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Candidates, rows and trials per second: ``python -m benchmarks [throughput] [memory] [rows] [moe] [exact] [search] [fits]``.
+"""Candidates, rows and trials per second: ``python -m benchmarks [PART]...``, all parts if none is named.
 
 Everything that is compared is timed in one process run, interleaved, after a warm-up; compile time is shown apart. The figures
 go to stdout and, with device and versions, to ``benchmarks/results/<part>.json``.
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import exact, fits, memory, moe, rows, search, throughput
+from benchmarks import distributed, exact, fits, memory, moe, rows, search, throughput
 
 RESULTS = Path(__file__).parent / "results"
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "exact": exact.run,
     "search": search.run,
     "fits": fits.run,
+    "distributed": distributed.run,
 }
 
 

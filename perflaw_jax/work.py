@@ -42,7 +42,7 @@ class Work:
             problem,
             in_order=self.rows != "none",
             target=_tile_size(problem.space, most),
-            devices=devices or jax.local_device_count(),
+            devices=jax.local_device_count() if devices is None else devices,
         )
         self.columns: Columns = make_columns(self.engine, spec, self.entry)
         self.kept = Kept.empty(problem, top=spec.output.top, marginals=True, counts=True)

@@ -8,8 +8,8 @@ import pytest
 from brute import Brute
 from test_cli import DENSE, complaint, files, perflaw
 
-from perflaw_jax import runner
 from perflaw_jax.catalogue import find_law
+from perflaw_jax.job import make_problem
 from perflaw_jax.manifest import read_manifest
 from perflaw_jax.spec import load_spec
 
@@ -38,7 +38,7 @@ def test_results(searched):
     out = where / "results" / "tiny-optuna"
     assert files(out) == RESULTS
     spec = load_spec(where / "tiny.toml", [LIMIT])
-    brute = Brute(runner.make_problem(spec, find_law(spec.law)))
+    brute = Brute(make_problem(spec, find_law(spec.law)))
     trials = pq.read_table(out / "trials.parquet").to_pydict()
     ids, feasible = np.array(trials["candidate_id"]), np.array(trials["feasible"])
     assert trials["trial"] == list(range(40)) and np.array_equal(feasible, brute.feasible[ids])

@@ -1,0 +1,169 @@
+"""What dividing a sweep costs and brings: into 100 shards, over 8 virtual devices, on 2 Ray workers against 1.
+
+Each comparison is interleaved in one run; the results of all variants are checked to be the same.
+"""
+
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 5
+SHARDS = 100
+NAMES = ("num_hidden_layers", "hidden_size", "intermediate_size", "training_tokens")
+
+
+def spec(layers: int) -> dict[str, Any]:
+    """A grid of layers x 64 x 256 x 1024 candidates under a budget, everything kept but rows."""
+    return {
+        "name": "distributed",
+        "axes": {
+            "num_hidden_layers": {"start": 16, "stop": 16 + (layers - 1), "step": 1},
+            "hidden_size": {"start": 1024, "stop": 17152, "step": 256},
+            "intermediate_size": {"start": 1024, "stop": 66304, "step": 256},
+            "training_tokens": {"geometric": [1e11, 3e13], "num": 1024},
+        },
+        "limits": {"training_flops": 1e24},
+        "output": {"top": 1000, "frontier": ["training_flops"]},
+    }
+
+
+def run() -> dict[str, Any]:
+    """Measure all three; print and return the figures."""
+    figures = {"sharding": _sharding(), "devices": _devices(), "ray": _ray()}
+    s, d, r = figures["sharding"], figures["devices"], figures["ray"]
+    print(f"{SHARDS} shards in one process: {s['overhead']:+.1%} against one sweep of {s['candidates']:.3g} candidates")
+    print(f"8 virtual devices: {d['overhead']:+.1%} against one, {d['candidates']:.3g} candidates")
+    print(f"Ray, 2 workers against 1, one thread each: {r['speedup']:.2f} x, {r['candidates']:.3g} candidates")
+    return figures
+
+
+def _digest(out: Path) -> str:
+    """What the results are, whatever directory they are in."""
+    files = sorted(file for file in out.rglob("*") if file.is_file())
+    return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()
+
+
+def _sharding() -> dict[str, Any]:
+    from perflaw_jax.portion import Portion
+    from perflaw_jax.progress import silent
+    from perflaw_jax.runner import How, sweep_shard
+    from perflaw_jax.spec import parse_spec
+    from perflaw_jax.work import Work
+
+    checked = parse_spec(spec(150))
+    seconds: dict[int, list[float]] = {1: [], SHARDS: []}
+    digests = set()
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(ROUNDS + 1):  # the first compiles
+            for count in seconds:
+                work, out = Work(checked), Path(folder) / f"{i}-{count}"
+                began = time.perf_counter()
+                for index in range(count):
+                    portion = Portion(index, count) if count > 1 else None
+                    sweep_shard(work, out, silent, How(portion=portion))
+                seconds[count].append(time.perf_counter() - began)
+                digests.add(_digest(out))
+    assert len(digests) == 1
+    one, many = (statistics.median(seconds[count][1:]) for count in seconds)
+    rounds = [b / a - 1 for a, b in zip(seconds[1][1:], seconds[SHARDS][1:], strict=True)]
+    return {
+        "candidates": checked.space().size,
+        "shards": SHARDS,
+        "seconds_whole": one,
+        "seconds_in_shards": many,
+        "overhead": statistics.median(rounds),
+        "overhead_by_round": rounds,
+    }
+
+
+DEVICES = """
+import json, sys, time
+from pathlib import Path
+from perflaw_jax.progress import silent
+from perflaw_jax.runner import How, sweep_shard
+from perflaw_jax.spec import parse_spec
+from perflaw_jax.work import Work
+spec, out = parse_spec(json.loads(sys.argv[1])), Path(sys.argv[2])
+for line in sys.stdin:  # one sweep per line, so that the two processes take turns
+    work = Work(spec)
+    began = time.perf_counter()
+    sweep_shard(work, out, silent, How())
+    print(work.engine.devices.count, time.perf_counter() - began, flush=True)
+"""
+
+
+def _devices() -> dict[str, Any]:
+    flags = {1: "", 8: "--xla_force_host_platform_device_count=8"}
+    with tempfile.TemporaryDirectory() as folder:
+        processes = {}
+        for count, flag in flags.items():
+            command = [sys.executable, "-c", DEVICES, json.dumps(spec(60)), f"{folder}/{count}"]
+            environment = {**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"}
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            processes[count] = subprocess.Popen(command, env=environment, **pipes)
+        seconds: dict[int, list[float]] = {1: [], 8: []}
+        for _ in range(ROUNDS + 1):
+            for count, process in processes.items():
+                print("go", file=process.stdin, flush=True)
+                used, took = process.stdout.readline().split()
+                assert int(used) == count
+                seconds[count].append(float(took))
+        for process in processes.values():
+            process.communicate()
+        assert _digest(Path(folder) / "1") == _digest(Path(folder) / "8")
+    rounds = [b / a - 1 for a, b in zip(seconds[1][1:], seconds[8][1:], strict=True)]
+    return {
+        "candidates": 60 * 64 * 256 * 1024,
+        "devices": 8,
+        "seconds_on_one": statistics.median(seconds[1][1:]),
+        "seconds_on_eight": statistics.median(seconds[8][1:]),
+        "overhead": statistics.median(rounds),
+        "overhead_by_round": rounds,
+    }
+
+
+RAY = """
+import json, sys, time
+from pathlib import Path
+import ray
+from perflaw_jax.cluster import run_on
+from perflaw_jax.cluster_ray import RayCluster
+from perflaw_jax.runner import How
+from perflaw_jax.spec import parse_spec
+workers = int(sys.argv[2])
+ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+cluster = RayCluster({})
+began = time.perf_counter()
+run_on(cluster, parse_spec(json.loads(sys.argv[1])), Path(sys.argv[3]), 16, How(), lambda *_: None)
+print(json.dumps(time.perf_counter() - began))
+"""
+
+
+def _ray() -> dict[str, Any]:
+    layers = 1000
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        digests = set()
+        for i in range(2):
+            for workers in seconds:
+                out = Path(folder) / f"{i}-{workers}"
+                command = [sys.executable, "-c", RAY, json.dumps(spec(layers)), str(workers), str(out)]
+                environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+                done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+                seconds[workers].append(json.loads(done.stdout.splitlines()[-1]))
+                digests.add(_digest(out))
+        assert len(digests) == 1
+    return {
+        "candidates": layers * 64 * 256 * 1024,
+        "shards": 16,
+        "seconds_on_one": seconds[1],
+        "seconds_on_two": seconds[2],
+        "speedup": sum(seconds[1]) / sum(seconds[2]),
+    }
