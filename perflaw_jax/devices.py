@@ -6,10 +6,9 @@ device that it is dispatched to (measured: 8 compilations for 8 devices), and a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any, TypeVar
 
 import jax
@@ -68,13 +67,6 @@ class Devices:
         if self._mesh is None:
             return results
         return jax.tree.map(lambda leaf: _shard(leaf, place), results)
-
-    def groups(self, tiles: Iterator[T]) -> Iterator[list[T]]:
-        """Tiles as many at a time as there are devices, the first one alone: what it teaches spares work on the others."""
-        size = 1
-        while group := list(islice(tiles, size)):
-            yield group
-            size = self.count
 
 
 def _shard(leaf: jax.Array, place: int) -> np.ndarray:

@@ -59,8 +59,7 @@ def join(work: Work, directory: ResultDir, found: Found) -> tuple[Counts, dict[s
     """
     stretches = chosen(found)
     counts = counted(stretches)
-    for _, ids in found:
-        work.learn(ids)
+    work.learn(np.concatenate([ids for _, ids in found]))
     kept = work.kept
     top = best_columns(work.columns, kept.top.finish().candidate_id)
     shards = [s.file for s in stretches if s.file] + write_kept(directory, work.columns, kept, top)

@@ -23,6 +23,7 @@ from perflaw_jax.progress import Tick, silent
 from perflaw_jax.ranges import Ranges
 from perflaw_jax.record import Record, read_record, read_records, record_file, record_files
 from perflaw_jax.reduce import Counts
+from perflaw_jax.repair import repair
 from perflaw_jax.results import plain
 from perflaw_jax.shard import compute
 from perflaw_jax.spec import SweepSpec, parse_spec
@@ -171,11 +172,11 @@ def _same_run(work: Work, directory: ResultDir, how: How) -> bool:
         raise StoreError(f"{path} holds another run: {found}; choose another --out, or {way_out}")
     if not manifest["complete"]:
         return True
-    if how.resume and not verify(path):
+    if how.resume and (not verify(path) or (whole and repair(work, directory, manifest))):
         return False
     if not whole:
         raise StoreError(f"{path} holds the results of all shards already; choose another --out, or delete it")
-    directory.begin()  # damaged: the same again
+    directory.begin()  # more than rows is damaged: all of it again
     return True
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ class Kept:
     frontier: Frontier | None
     marginals: Marginals | None
     counts: Counts | None
+    taught: bool = False  # whether a whole tile was ever settled: its floors spare most of the work on others
 
     @staticmethod
     def empty(problem: Problem, *, top: int, marginals: bool, counts: bool) -> Kept:
@@ -220,7 +222,7 @@ def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Itera
         wanted = engine.find(starts, screen(engine, kept), _floors(kept))
         return wanted, engine.census(starts) if kept.counts is not None else None
 
-    for number, start, (wanted, holds) in _one_ahead(engine, look, tiles):
+    for number, start, (wanted, holds) in _one_ahead(engine, kept, look, tiles):
         settle(engine, start, wanted, kept)
         _count(engine, kept, start, holds)
         yield number
@@ -239,7 +241,7 @@ def feasible_rows(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None
     def look(starts: Starts) -> Surveyed:
         return engine.survey(starts, screen(engine, kept), _floors(kept))
 
-    for number, start, surveyed in _one_ahead(engine, look, tiles):
+    for number, start, surveyed in _one_ahead(engine, kept, look, tiles):
         doubts = _doubts(surveyed)
         _settle(engine, start, doubts, _excess(engine, start, doubts, kept), kept)
         _count(engine, kept, start, surveyed.holds)
@@ -253,20 +255,23 @@ def _doubts(surveyed: Surveyed) -> Doubts:
     return Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in surveyed.costs])
 
 
-def _one_ahead(engine: Engine, look: Callable[[Starts], Any], tiles: Iterable[int]) -> Iterator[tuple[int, tuple, Any]]:
+def _one_ahead(
+    engine: Engine, kept: Kept, look: Callable[[Starts], Any], tiles: Iterable[int]
+) -> Iterator[tuple[int, tuple, Any]]:
     """Each tile's number and start with what was dispatched for it, the next round's work dispatched before it is handed out.
 
-    The first is handed out alone: what it teaches the reducers spares most of the work on the second.
+    The first one ever is handed out alone: what it teaches the reducers spares most of the work on the others.
     """
     waiting: list[tuple[int, tuple, Any]] = []
-    for i, numbers in enumerate(engine.devices.groups(iter(tiles))):
+    rest = iter(tiles)
+    while numbers := list(islice(rest, engine.devices.count if kept.taught else 1)):
         starts = [engine.tiling.start(number) for number in numbers]
         dispatched = look(starts)
         yield from waiting
         waiting = [(n, s, engine.devices.of_tile(dispatched, k)) for k, (n, s) in enumerate(zip(numbers, starts, strict=True))]
-        if i == 0:
+        if not kept.taught:
             yield from waiting
-            waiting = []
+            waiting, kept.taught = [], True
     yield from waiting
 
 

@@ -67,6 +67,14 @@ class Work:
         tiling = self.engine.tiling
         return tiling.span(tiling.start(first))[0], tiling.span(tiling.start(last))[1]
 
+    def tiles_between(self, begin: int, end: int) -> tuple[int, int]:
+        """The inverse: the tiles [first, stop) whose candidates have the ids [begin, end)."""
+        tiling = self.engine.tiling
+        blocks, _ = tiling.block_of(np.array([begin, end - 1]))
+        places = [b // t for b, t in zip(blocks, tiling.tile, strict=True)]
+        first, last = np.ravel_multi_index(places, tiling.grid).tolist()
+        return first, last + 1
+
     @cached_property
     def order(self) -> Sequence[int]:
         """All tiles, the most promising first."""
@@ -74,8 +82,9 @@ class Work:
 
     def learn(self, ids: np.ndarray) -> None:
         """Take in candidates that another process, or this one before it was stopped, has found worth keeping."""
-        if len(ids):
-            blocks, _ = self.engine.tiling.block_of(ids)
+        unknown = np.setdiff1d(ids, self.worth_keeping())
+        if len(unknown):
+            blocks, _ = self.engine.tiling.block_of(unknown)
             once = np.unique(np.stack(blocks), axis=1)  # several of the ids may lie in one
             self.kept.update(as_batch(*self.engine.decide(list(once))))
 

@@ -259,7 +259,15 @@ def test_a_finished_run_is_kept_and_a_damaged_one_repaired(whole, tmp_path):
     assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
     assert outcome.counts.feasible == json.loads(whole["feasible"]["manifest.json"])["counts"]["feasible"]
     assert len(outcome.top["score"]) == 20 and outcome.frontier_points > 10
-    os.truncate(sorted((tmp_path / "rows").iterdir())[0], 50)
+    parts = sorted((tmp_path / "rows").iterdir())
+    os.truncate(parts[0], 50)
+    parts[2].unlink()
+    sweep("feasible", tmp_path, resume=True)
+    assert files(tmp_path) == whole["feasible"]
+    kept = [file for file, stamp in stamps.items() if file.stat().st_mtime_ns == stamp]
+    assert len(kept) == len(stamps) - 2  # nothing else was touched
+    os.truncate(parts[1], 50)
+    (tmp_path / "top.parquet").write_bytes(b"PAR1")
     sweep("feasible", tmp_path, resume=True)
     assert files(tmp_path) == whole["feasible"]
 
