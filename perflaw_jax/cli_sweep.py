@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perflaw_jax.cluster import Cluster
     from perflaw_jax.portion import Portion
     from perflaw_jax.reduce import Counts
+    from perflaw_jax.runner import Outcome
 
 Place = Annotated[str, typer.Argument(metavar="DIR", help="A result directory, or the URL of one.")]
 
@@ -46,6 +47,8 @@ def sweep(
     where = as_place(out or f"results/{spec.name}")
     if cluster is not None and shard is not None:
         raise ValueError("--shard: with --cluster, say with --shards how many there are to be")
+    if cluster is not None and devices is not None:
+        raise ValueError("--devices: with --cluster, a job takes the devices that its options give it, e.g. num_gpus=1")
     if cluster is None and (shards is not None or cluster_option):
         raise ValueError("--shards and --cluster-option go with --cluster; --shard i/n computes one shard here")
     portion = None if cluster else _portion(shard)
@@ -61,6 +64,10 @@ def sweep(
             from perflaw_jax.cluster import run_on
 
             outcome = run_on(jobs, spec, where, shards, how, tick)
+    _answer(outcome, as_json)
+
+
+def _answer(outcome: Outcome, as_json: bool) -> None:
     answers.swept(outcome, as_json)
     if not outcome.counts.feasible and not outcome.missing:
         raise typer.Exit(fail(_infeasible(outcome.counts), INFEASIBLE))
@@ -116,7 +123,7 @@ def merge(
     places = [as_place(directory) for directory in directories]
     from perflaw_jax.runner import merge as merge_in
 
-    answers.swept(merge_in(places, as_place(out) if out else places[0]), as_json)
+    _answer(merge_in(places, as_place(out) if out else places[0]), as_json)
 
 
 def verify(directory: Place, as_json: Json = False) -> None:

@@ -8,29 +8,36 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from perflaw_jax.catalogue import find_law
-from perflaw_jax.files import StoreError, as_place, is_local
+from perflaw_jax.files import StoreError, as_place, is_local, remove
 from perflaw_jax.interrupt import Stopped, stoppable
+from perflaw_jax.job import header
+from perflaw_jax.lock import locked
 from perflaw_jax.manifest import MANIFEST, read_manifest
 from perflaw_jax.portion import Portion
 from perflaw_jax.progress import silent
-from perflaw_jax.record import read_records
-from perflaw_jax.runner import How, Outcome, clear, finished, sweep_shard
+from perflaw_jax.record import read_records, record_files
+from perflaw_jax.runner import How, Outcome, finished, sweep_shard
 from perflaw_jax.spec import SweepSpec, parse_spec
+from perflaw_jax.standing import standing
+from perflaw_jax.store import ResultDir
 from perflaw_jax.verify import verify
 from perflaw_jax.work import Work
 
 POLL = 0.5  # seconds between looks at the jobs
 LOOK = 2.0  # seconds between looks at what they have recorded
 RETRIES = 3  # of one shard
+PAUSE = 5.0  # seconds before the first of them: what died may still seem to hold its lock
 
 ClusterTick = Callable[[float, int, float, int, int], None]
 """Progress: share done, candidates done, best score (NaN), failures and retries so far."""
@@ -47,8 +54,9 @@ class Job:
 
     def __call__(self) -> None:
         """Compute the shard, from where an earlier attempt got to; the last one joins them all."""
-        if self.folder not in sys.path and Path(self.folder).is_dir():
+        if Path(self.folder).is_dir():
             os.chdir(self.folder)
+        if self.folder not in sys.path:
             sys.path.append(self.folder)
         sweep_shard(_work(self.spec), as_place(self.out), silent, How(portion=self.portion, resume=True))
 
@@ -91,11 +99,9 @@ def run_on(cluster: Cluster, spec: SweepSpec, out: Path, count: int | None, how:
     """
     began = time.perf_counter()
     entry = find_law(spec.law).with_settings(spec.law_settings)
-    if how.resume and (out / MANIFEST).exists() and read_manifest(out)["complete"] and not verify(out):
+    if _made_ready(out, header(spec, entry, device=False), how):
         return finished(spec.name, entry, out, began)
-    if not how.resume:
-        clear(Work(spec), out, how)
-    known = [record.count for record, _ in read_records(out)] if how.resume else []
+    known = [portion.count for portion in record_files(out)]
     count = count or max(known, default=4 * cluster.slots)
     place = str(out.absolute() if is_local(out) else out)
     jobs = [Job(spec.canonical(), place, Portion(i, count), os.getcwd()) for i in range(count)]
@@ -104,6 +110,29 @@ def run_on(cluster: Cluster, spec: SweepSpec, out: Path, count: int | None, how:
     if not read_manifest(out)["complete"]:
         raise StoreError(f"{out} lacks shards though all jobs have ended: {'; '.join(verify(out)[:3])}; go on with --resume")
     return finished(spec.name, entry, out, began)
+
+
+def _made_ready(out: Path, about: str, how: How) -> bool:
+    """Empty the directory where shards are to start anew; True where it has all results already and they are kept.
+
+    The jobs declare themselves whose the directory is: their kind of device may be another than the driver's.
+    """
+    directory = ResultDir.create(out, about, others=how.resume or how.force)
+    with locked(out):
+        now = standing(out, about)
+        if now.manifest is None:
+            return False
+        if how.resume and not (now.differs and how.force):
+            now.check_same("start anew with --force")
+            if not now.complete or not verify(out):
+                return now.complete
+        elif not how.force:
+            now.check_no_shards()
+        directory.begin()
+        with suppress(OSError):
+            (out / "rows").rmdir()
+        remove(out / MANIFEST)
+    return False
 
 
 @dataclass
@@ -127,49 +156,46 @@ class Watched:
 
 
 def _watch(cluster: Cluster, jobs: list[Job], watched: Watched, asked_to_stop: Callable[[], bool]) -> None:
-    """Hand all jobs over and wait for them; a failed one is handed over again, unless the mistake is the user's."""
+    """Hand all jobs over and wait for them; a failed one is handed over again later, unless the mistake is the user's."""
     waiting = dict(zip(cluster.submit(jobs), jobs, strict=True))
-    attempts = dict.fromkeys(jobs, 1)
-    while waiting:
+    attempts, again = dict.fromkeys(jobs, 1), list[tuple[float, Job]]()
+    while waiting or again:
         for handle in [handle for handle in waiting if cluster.ended(handle)]:
             job = waiting.pop(handle)
             if (error := cluster.failure(handle)) is None:
                 continue
             watched.failures += 1
-            if isinstance(error, ValueError) or attempts[job] > RETRIES:
-                told = cluster.stop(list(waiting))
-                raise StoreError(f"shard {job.portion} failed: {_brief(error)}; {told}; go on with --resume") from error
+            told = _brief(error)
+            if attempts[job] > RETRIES or isinstance(error, ValueError) or re.match(r"[\w.]*(Value|Spec)Error: ", told):
+                raise StoreError(f"shard {job.portion} failed: {told}; {cluster.stop(list(waiting))}; go on with --resume")
+            again.append((time.monotonic() + PAUSE * attempts[job], job))
             attempts[job] += 1
+        for due, job in [pair for pair in again if pair[0] <= time.monotonic()]:
+            again.remove((due, job))
             watched.retries += 1
             waiting[cluster.submit([job])[0]] = job
         watched.show()
         if asked_to_stop():
             raise Stopped(f"stopped; {cluster.stop(list(waiting))}; go on with --resume")
-        if waiting:
+        if waiting or again:
             time.sleep(POLL)
     watched.show(last=True)
 
 
 def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].strip()
+    """The line of an error that says what went wrong: of a traceback in its text, the last that names an exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Stopped|Interrupt): ", line)]
+    return (named or lines or [type(error).__name__])[-1]
 
 
-def options_of(pairs: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:
-    """Options that are numbers as numbers; ValueError for one that should be and is not."""
-    converted = {}
-    for name, text in pairs.items():
-        try:
-            converted[name] = known.get(name, _number)(text)
-        except ValueError:
-            raise ValueError(f"--cluster-option {name}: must be a number, not {text!r}") from None
-    return converted
+def options_of(pairs: Mapping[str, str]) -> dict[str, Any]:
+    """Options as they are meant: numbers, true and false, JSON; anything else is text."""
+    return {name: _read(text) for name, text in pairs.items()}
 
 
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

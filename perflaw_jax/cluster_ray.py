@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,17 +22,27 @@ class RayCluster:
             import ray
         except ImportError:
             raise ValueError("--cluster ray needs the package ray: pip install 'perflaw_jax[ray]'") from None
-        chosen = options_of({name: value for name, value in options.items() if name != "address"}, {"num_cpus": float})
+        chosen = options_of({name: value for name, value in options.items() if name != "address"})
+        if taken := sorted(chosen.keys() & {"max_retries", "runtime_env"}):
+            raise ValueError(f"--cluster-option {taken[0]}: is set by perflaw; other options of a Ray task may be given")
         self._ray = ray
         if not ray.is_initialized():
             ray.init(address=options.get("address"), log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
         have = ray.cluster_resources()
         cpus = chosen.setdefault("num_cpus", 1)
         gpus = chosen.setdefault("num_gpus", 1 if have.get("GPU") else 0)
+        if not (isinstance(cpus, int | float) and isinstance(gpus, int | float) and cpus >= 0 and gpus >= 0):
+            raise ValueError(f"--cluster-option: num_cpus and num_gpus are numbers, not {cpus!r} and {gpus!r}")
         self.slots = max(1, int(have.get("GPU", 0) // gpus if gpus else have.get("CPU", 1) // max(cpus, 1)))
         threads = {name: str(max(1, int(cpus))) for name in ("PJRT_NPROC", "NPROC")}
         runtime = {"env_vars": {**threads, **({} if gpus else {"JAX_PLATFORMS": "cpu"})}}
-        self._remote = ray.remote(_run).options(max_retries=0, runtime_env=runtime, **chosen)
+        if cpus > have.get("CPU", 0) or gpus > have.get("GPU", 0):
+            asked, there = _told(cpus, gpus), _told(have.get("CPU", 0), have.get("GPU", 0))
+            print(f"a shard asks for {asked}, the cluster has {there}: waiting for nodes", file=sys.stderr)
+        try:
+            self._remote = ray.remote(_run).options(max_retries=0, runtime_env=runtime, **chosen)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--cluster ray: {' '.join(str(error).split())}") from error
 
     def submit(self, jobs: Sequence[Job]) -> Sequence[Any]:
         """Hand over jobs; returns a handle for each."""
@@ -58,6 +69,10 @@ class RayCluster:
         for handle in handles:
             self._ray.cancel(handle)
         return "its tasks were stopped"
+
+
+def _told(cpus: float, gpus: float) -> str:
+    return f"{cpus:g} CPUs and {gpus:g} GPUs"
 
 
 def _run(job: Job) -> None:

@@ -39,7 +39,7 @@ class SlurmCluster:
         except ImportError:
             raise ValueError("--cluster slurm needs the package submitit: pip install 'perflaw_jax[slurm]'") from None
         kind = options.get("cluster", "slurm")
-        chosen = {"timeout_min": DAY} | options_of({n: v for n, v in options.items() if n != "cluster"}, {})
+        chosen = {"timeout_min": DAY} | options_of({n: v for n, v in options.items() if n != "cluster"})
         try:
             self._executor = submitit.AutoExecutor(folder=str(FOLDER), cluster=kind)
             self._executor.update_parameters(**chosen)

@@ -81,10 +81,11 @@ def check_law(entry: LawEntry, problem: Problem) -> None:
     entry.check(score, fields, experts="num_experts" in tables and bool((tables["num_experts"].values > 0).any()))
 
 
-def header(spec: SweepSpec, entry: LawEntry, *packages: str, **more: Any) -> str:
+def header(spec: SweepSpec, entry: LawEntry, *packages: str, device: bool = True, **more: Any) -> str:
     """The part of the manifest that rides in every Parquet file: what was asked, by which law, with which software.
 
-    ``packages`` are named with their versions beside the usual ones; ``more`` is added as it is.
+    ``packages`` are named with their versions beside the usual ones; ``more`` is added as it is. Without ``device`` nothing is
+    said of it, and no device is touched.
     """
     packages = ("jax", "jaxlib", "numpy", "pyarrow", *packages)
     return json.dumps(
@@ -106,7 +107,7 @@ def header(spec: SweepSpec, entry: LawEntry, *packages: str, **more: Any) -> str
                 "python": platform.python_version(),
                 **{name: version(name) for name in packages},
             },
-            "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
+            **({"device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})"} if device else {}),
             "git": git_state(Path(__file__).parent),
             **more,
         }
@@ -115,8 +116,9 @@ def header(spec: SweepSpec, entry: LawEntry, *packages: str, **more: Any) -> str
 
 def _law_file(law: str) -> dict[str, str]:
     """The hash of the file that a law of the user's own comes from: what tells that it was changed."""
-    if law.endswith(".json"):
-        return {"file_sha256": sha256(Path(law))}
-    module = sys.modules.get(law.partition(":")[0]) if ":" in law else None
-    source = inspect.getsourcefile(module) if module else None
-    return {"file_sha256": sha256(Path(source))} if source else {}
+    sources = []
+    for part in map(str.strip, law.split(" + ")):
+        module = sys.modules.get(part.partition(":")[0]) if ":" in part else None
+        sources.append(part if part.endswith(".json") else inspect.getsourcefile(module) if module else None)
+    hashes = [sha256(Path(source)) for source in sources if source]
+    return {"file_sha256": " ".join(hashes)} if hashes else {}

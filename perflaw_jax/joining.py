@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from perflaw_jax.files import StoreError, copy, sha256
-from perflaw_jax.manifest import Shard
+from perflaw_jax.manifest import Shard, shard_problems
 from perflaw_jax.portion import Portion
 from perflaw_jax.ranges import Ranges
 from perflaw_jax.record import Record, Stretch, clear_records, read_records, write_record
@@ -98,9 +98,17 @@ def collect(work: Work, place: Path, directory: ResultDir) -> None:
         write_record(directory.path, directory.header, record, ids)
 
 
-def torn(directory: ResultDir, found: Found) -> list[tuple[Record, Shard]]:
-    """Files of rows that are not there in their full length, and whose they are."""
-    return [(r, s.file) for r, _ in found for s in r.stretches if s.file and not _whole(directory, s.file)]
+def sound(work: Work, directory: ResultDir, record: Record, go_on: Callable[[], bool] = lambda: True) -> Record:
+    """A record without the stretches whose rows are not on disk as they were written; what was checked is not checked again."""
+    header, kept = json.loads(work.header), []
+    for stretch in record.stretches:
+        file = stretch.file
+        if file and file not in work.trusted and go_on():
+            if any(shard_problems(directory.path / file.path, file, header)):
+                continue
+            work.trusted.add(file)
+        kept.append(stretch)
+    return record.model_copy(update={"stretches": tuple(kept)})
 
 
 def _whole(directory: ResultDir, shard: Shard) -> bool:

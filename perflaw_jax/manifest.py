@@ -5,15 +5,19 @@ what a run adds: device, times, counts, and the shards with their row counts and
 Parquet file, so that a rerun writes the same bytes. This module imports no jax, and pyarrow only to verify.
 """
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from perflaw_jax.files import StoreError, sha256, told
 
 MANIFEST = "manifest.json"
+SEAL = "manifest_sha256"
 HEADER_KEY = b"perflaw.manifest"  # of the Parquet schema metadata
 
 
@@ -45,10 +49,37 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _is_ours(manifest: Any) -> bool:
-    if not isinstance(manifest, dict) or not {"spec_sha256", "complete", "shards"} <= manifest.keys():
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError:
         return False
-    shards = manifest["shards"]
-    return isinstance(shards, list) and all(isinstance(shard, dict) and {*shard} == {*Shard._fields} for shard in shards)
+    return True
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    path: str
+    rows: int
+    sha256: str
+    bytes: int
+
+
+class _Manifest(BaseModel):
+    """What every manifest of ours has; what it has beside that is the run's."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    name: str
+    spec_sha256: str
+    complete: bool
+    shards: list[_File]
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with the hash of everything else that it says, so that a later change is found."""
+    content = {name: value for name, value in manifest.items() if name != SEAL}
+    return {**content, SEAL: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
 
 
 def shard_problems(file: Path, shard: Shard, header: Mapping[str, Any]) -> Iterator[str]:
@@ -123,6 +154,8 @@ def difference(theirs: Any, ours: Any, key: str = "") -> str | None:
     >>> difference({"device": "cpu", "versions": {"jax": "0.9"}}, {"device": "cpu", "versions": {"jax": "0.10"}})
     "versions.jax is '0.9' there and '0.10' here"
     """
+    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        theirs, ours = dict(enumerate(theirs)), dict(enumerate(ours))
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         for name in (*ours, *(name for name in theirs if key and name not in ours)):
             found = difference(theirs.get(name), ours.get(name), f"{key}.{name}" if key else name)
@@ -133,5 +166,5 @@ def difference(theirs: Any, ours: Any, key: str = "") -> str | None:
 
 
 def _brief(value: Any) -> str:
-    text = "absent" if value is None else f"{value:g}" if isinstance(value, float) else repr(value)
+    text = "absent" if value is None else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -51,15 +51,15 @@ def parse_portion(text: str) -> Portion:
 def portion_of(environment: Mapping[str, str]) -> tuple[Portion, str] | None:
     """The portion that SLURM or Open MPI variables tell, and their names; None where they tell of one process alone.
 
-    A job array of jobs of several tasks has as many shards as there are tasks in all.
+    A job array of jobs of several tasks has as many shards as there are tasks in all. ValueError where the variables are there
+    and make no division of the grid, as those of a part of an array that was submitted again.
 
     >>> portion_of({"SLURM_PROCID": "1", "SLURM_NTASKS": "4"})
     (Portion(index=1, count=4), 'SLURM_PROCID and SLURM_NTASKS')
     """
-    if found := _pair(environment, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"):
-        return found
+    task = _pair(environment, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
+    task = task or _pair(environment, "SLURM_PROCID", "SLURM_NTASKS")
     array = _array(environment)
-    task = _pair(environment, "SLURM_PROCID", "SLURM_NTASKS")
     if array and task:
         (a, named), (t, others) = array, task
         return Portion(a.index * t.count + t.index, a.count * t.count), f"{named}, {others}"
@@ -67,22 +67,36 @@ def portion_of(environment: Mapping[str, str]) -> tuple[Portion, str] | None:
 
 
 def _pair(environment: Mapping[str, str], rank: str, size: str) -> tuple[Portion, str] | None:
-    try:
-        found = Portion(int(environment[rank]), int(environment[size]))
-    except (KeyError, ValueError):
+    if not (environment.get(rank) and environment.get(size)):
         return None
-    return (found, f"{rank} and {size}") if 0 <= found.index < found.count > 1 else None
+    index, count = _whole(environment, rank), _whole(environment, size)
+    if not 0 <= index < count:
+        raise ValueError(f"{rank}={index} with {size}={count} is no shard: say which one with --shard i/n (0/1: all)")
+    return (Portion(index, count), f"{rank} and {size}") if count > 1 else None
 
 
 def _array(environment: Mapping[str, str]) -> tuple[Portion, str] | None:
     rank, size = "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"
-    try:
-        first, step = int(environment.get("SLURM_ARRAY_TASK_MIN", 0)), int(environment.get("SLURM_ARRAY_TASK_STEP", 1))
-        index, rest = divmod(int(environment[rank]) - first, step)
-        found = Portion(index, int(environment[size]))
-    except (KeyError, ValueError, ZeroDivisionError):
+    if not (environment.get(rank) and environment.get(size)):
         return None
-    return (found, f"{rank} and {size}") if rest == 0 and 0 <= found.index < found.count > 1 else None
+    task, count = _whole(environment, rank), _whole(environment, size)
+    first = _whole(environment, "SLURM_ARRAY_TASK_MIN", 0)
+    step = _whole(environment, "SLURM_ARRAY_TASK_STEP", 1)
+    last = _whole(environment, "SLURM_ARRAY_TASK_MAX", first + (count - 1) * step)
+    whole_array = step > 0 and last == first + (count - 1) * step and task in range(first, last + 1, step)
+    if not whole_array or (count == 1 and task > 1):
+        raise ValueError(f"{rank}={task} with {size}={count} is no shard of a whole array: say which one with --shard i/n")
+    return (Portion((task - first) // step, count), f"{rank} and {size}") if count > 1 else None
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
+    text = environment.get(name)
+    if text is None and default is not None:
+        return default
+    try:
+        return int(text or "")
+    except ValueError:
+        raise ValueError(f"{name} is no whole number but {text!r}: say which shard with --shard i/n") from None
 
 
 def from_scheduler() -> tuple[Portion, str] | None:

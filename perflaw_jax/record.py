@@ -9,6 +9,7 @@ their counts are of this one.
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,6 @@ class Record(BaseModel):
     count: int
     tile: tuple[int, ...]  # shape of a tile: its numbers mean nothing without
     margin: float  # of the float32 scores, at which the tiles were searched
-    attempts: int = 1
     complete: bool = False
     stretches: tuple[Stretch, ...] = ()
 
@@ -126,4 +126,5 @@ def clear_records(directory: Path) -> None:
         for file in [*(directory / SHARDS).glob("*.parquet"), *(directory / SHARDS).glob(".*.tmp")]:
             remove(file)
         if (directory / SHARDS).is_dir():
-            (directory / SHARDS).rmdir()
+            with suppress(OSError):
+                (directory / SHARDS).rmdir()

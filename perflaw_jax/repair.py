@@ -17,16 +17,17 @@ from perflaw_jax.work import Work
 
 
 def repair(work: Work, directory: ResultDir, manifest: dict[str, Any]) -> bool:
-    """Make a finished sweep sound where files of rows alone are damaged; False where more is, and nothing was done.
+    """Make a finished sweep sound where files of rows alone are damaged; False where it is not sound afterwards.
 
     A part is a function of its tiles: what is written in its place has the bytes that the manifest says.
     """
     shards = [Shard(**shard) for shard in manifest["shards"]]
     damaged = [shard for shard in shards if any(shard_problems(directory.path / shard.path, shard, manifest))]
     spans = [re.fullmatch(r"rows/part-(\d+)-(\d+)\.parquet", shard.path) for shard in damaged]
-    if not all(spans):
+    ids = [(int(span[1]), int(span[2])) for span in spans if span]
+    if len(ids) < len(damaged) or not all(begin < end <= work.engine.problem.space.size for begin, end in ids):
         return False
-    todo = Ranges(work.tiles_between(int(span[1]), int(span[2])) for span in spans if span)
+    todo = Ranges(work.tiles_between(begin, end) for begin, end in ids)
     done = Ranges((tiles.start, tiles.stop) for tiles in todo.missing(range(work.tiles)))
     record = Record(index=WHOLE.index, count=WHOLE.count, tile=work.engine.tiling.tile, margin=0.0)
     with stoppable() as asked_to_stop:
@@ -35,4 +36,4 @@ def repair(work: Work, directory: ResultDir, manifest: dict[str, Any]) -> bool:
             raise Stopped(f"stopped; the rows in {directory.path} are still damaged: go on with --resume")
     clear_records(directory.path)
     directory.tidy(shards)
-    return True
+    return not any(any(shard_problems(directory.path / shard.path, shard, manifest)) for shard in damaged)

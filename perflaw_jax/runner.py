@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perflaw_jax.files import StoreError, remove
+from perflaw_jax.files import StoreError
 from perflaw_jax.interrupt import Stopped, stoppable
-from perflaw_jax.joining import Found, collect, counted, join, missing, torn
+from perflaw_jax.joining import Found, collect, counted, join, missing, sound
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.lock import locked
-from perflaw_jax.manifest import MANIFEST, Shard, difference, read_manifest, shard_problems
+from perflaw_jax.manifest import MANIFEST, read_manifest
 from perflaw_jax.portion import WHOLE, Portion
 from perflaw_jax.progress import Tick, silent
 from perflaw_jax.ranges import Ranges
-from perflaw_jax.record import Record, read_record, read_records, record_file, record_files
+from perflaw_jax.record import Record, clear_records, read_record, read_records, record_file, record_files
 from perflaw_jax.reduce import Counts
 from perflaw_jax.repair import repair
 from perflaw_jax.results import plain
-from perflaw_jax.shard import compute
+from perflaw_jax.shard import Ledger, compute
 from perflaw_jax.spec import SweepSpec, parse_spec
-from perflaw_jax.store import ResultDir, method
+from perflaw_jax.standing import standing
+from perflaw_jax.store import ResultDir
 from perflaw_jax.verify import verify
 from perflaw_jax.work import Work
+
+NARROW = 5  # a margin that is so many times narrower than another was widened by no pilot, but by a score that it missed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class How:
     Attributes:
         portion: the shard to compute; None for the whole grid.
         resume: keep what an earlier run of the same spec, law, versions and kind of device has finished.
-        force: where there is anything else, delete it and start anew.
+        force: where there is anything else, delete it and start anew; for whole grids.
         devices: of this host, to spread the work over; None for all.
     """
 
@@ -67,6 +70,26 @@ class Outcome:
     missing: tuple[str, ...] = ()
 
 
+@dataclass
+class _Run:
+    """One process's way through a directory."""
+
+    work: Work
+    directory: ResultDir
+    how: How
+    asked_to_stop: Callable[[], bool]
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def portion(self) -> Portion:
+        return self.how.portion or WHOLE
+
+    def outcome(self, counts: Counts, top: dict[str, np.ndarray], points: int, missing: Sequence[str] = ()) -> Outcome:
+        seconds = time.perf_counter() - self.began
+        name, entry = self.work.spec.name, self.work.entry
+        return Outcome(name, self.directory.path, entry, counts, top, points, seconds, self.how.portion, tuple(missing))
+
+
 def run_sweep(spec: SweepSpec, out: Path, tick: Tick = silent, how: How | None = None) -> Outcome:
     """Sweep a spec's grid, or one shard of it, and write ``out``.
 
@@ -80,159 +103,157 @@ def run_sweep(spec: SweepSpec, out: Path, tick: Tick = silent, how: How | None =
 
 def sweep_shard(work: Work, out: Path, tick: Tick, how: How) -> Outcome:
     """``run_sweep`` by a process that keeps its compiled programs for other shards of the same spec."""
-    began = time.perf_counter()
-    with _opened(work, out, how) as (directory, record):
-        if record is None:
-            return finished(work.spec.name, work.entry, directory.path, began)
-        others = _records(work, directory, besides=record.count)
-        elsewhere = Ranges(pair for r, _ in others for pair in r.tiles)
-        with stoppable() as asked_to_stop:
-            try:
-                compute(work, directory, record, elsewhere, tick, asked_to_stop)
-                stopped = asked_to_stop()
-            except KeyboardInterrupt:  # what was finished is recorded
-                stopped = True
-            except StoreError as error:
-                if record_file(out, record.portion).exists():
-                    raise StoreError(f"{error}; what is finished is kept: go on with --resume") from error
-                raise
-        return _joined(work, directory, how.portion, began, stopped)
-
-
-def merge(places: Sequence[Path], out: Path) -> Outcome:
-    """Join the shards that lie in ``places`` in ``out``; ``StoreError`` where any is missing or of another run."""
-    began = time.perf_counter()
-    manifests = {place: read_manifest(place) for place in places}
-    first = manifests[places[0]]
-    if "search" in first or "curve" in first:
-        raise StoreError(f"{places[0]} holds {method(first)}, which has no shards")
-    work = Work(parse_spec(first["spec"], where=f"{places[0] / MANIFEST}: spec"))
-    header = json.loads(work.header)
-    for place, manifest in manifests.items():
-        if found := difference(manifest, header):
-            raise StoreError(f"{place} holds another run: {found}")
-    directory = ResultDir.create(out, work.header)
-    with locked(out):
-        if not (out / MANIFEST).exists():
-            directory.declare()
-        if read_manifest(out)["complete"]:
-            return finished(work.spec.name, work.entry, out, began)
-        for place in places:
-            if place != out:
-                collect(work, place, directory)
-        outcome = _joined(work, directory, WHOLE, began)
-    if outcome.missing:
-        raise StoreError(f"{out} lacks shards {', '.join(outcome.missing)}; run them, with --resume if they were begun")
-    return outcome
-
-
-def clear(work: Work, out: Path, how: How) -> None:
-    """Empty ``out`` for shards that start anew, on whatever kind of device; StoreError where it holds anything else."""
-    directory = ResultDir.create(out, work.header, others=how.force)
-    with locked(out):
-        directory.begin()
-        with suppress(OSError):
-            (out / "rows").rmdir()
-        remove(out / MANIFEST)
+    with stoppable() as asked_to_stop, _opened(work, out, how, asked_to_stop) as run:
+        if _made_ready(run):
+            return finished(work.spec.name, work.entry, out, run.began)
+        own, others = _known(run)
+        ledger = _computed(run, own, Ranges(pair for record, _ in others for pair in record.tiles), tick)
+        if ledger is None or (asked_to_stop() and not ledger.complete):
+            what = f"shard {how.portion}" if how.portion else "the sweep"
+            share = f"{100 * ledger.share:.0f} % of " if ledger else "what was finished of "
+            raise Stopped(f"stopped; {out} has {share}{what}: go on with --resume")
+        return _joined(run, others)
 
 
 @contextmanager
-def _opened(work: Work, out: Path, how: How) -> Iterator[tuple[ResultDir, Record | None]]:
-    """The directory, locked, and the record to go on with; None where the results are complete already."""
-    portion = how.portion or WHOLE
+def _opened(work: Work, out: Path, how: How, asked_to_stop: Callable[[], bool]) -> Iterator[_Run]:
+    """The directory, locked: for this process alone, or for one shard beside others."""
     directory = ResultDir.create(out, work.header, others=how.resume or how.force or how.portion is not None)
     try:
         with ExitStack() as locks:
             locks.enter_context(locked(out, shared=how.portion is not None))
             if how.portion is not None:
-                locks.enter_context(locked(out, portion.name))
-            fresh = Record(index=portion.index, count=portion.count, tile=work.engine.tiling.tile, margin=0.0)
-            if not _same_run(work, directory, how):
-                yield directory, None
-            else:
-                yield directory, (_sound(work, directory, portion) or fresh) if how.resume else fresh
+                locks.enter_context(locked(out, how.portion.name))
+            yield _Run(work, directory, how, asked_to_stop)
     except BaseException:
         directory.discard_if_empty()
         raise
 
 
-def _same_run(work: Work, directory: ResultDir, how: How) -> bool:
-    """Make the directory ready for this run; False where it holds all results already and they are to be kept."""
-    path, whole = directory.path, how.portion is None
-    if not (path / MANIFEST).exists():
+def _made_ready(run: _Run) -> bool:
+    """Begin, go on or refuse; True where the directory has all results already and they are kept."""
+    directory, how, path = run.directory, run.how, run.directory.path
+    now, whole = standing(path, run.work.header), how.portion is None
+    if now.manifest is None:
         directory.begin() if whole else directory.declare()  # other shards may be at work already
-        return True
-    manifest = read_manifest(path)
-    found = difference(manifest, json.loads(work.header))
-    if whole and (not how.resume or (found and how.force)):
+    elif whole and (not how.resume or (now.differs and how.force)):
+        if not how.force:
+            now.check_no_shards()
         directory.begin()
-        return True
-    if found:
-        way_out = "start anew with --force" if whole else "delete it"
-        raise StoreError(f"{path} holds another run: {found}; choose another --out, or {way_out}")
-    if not manifest["complete"]:
-        return True
-    if how.resume and (not verify(path) or (whole and repair(work, directory, manifest))):
-        return False
-    if not whole:
-        raise StoreError(f"{path} holds the results of all shards already; choose another --out, or delete it")
-    directory.begin()  # more than rows is damaged: all of it again
-    return True
+    else:
+        now.check_same("start anew with --force" if whole else "delete it: --force is for whole sweeps")
+        if now.complete and how.resume and (not _problems(path) or (whole and repair(run.work, directory, now.manifest))):
+            clear_records(path)  # a process that was killed at its very end left them
+            return True
+        if now.complete and not whole:
+            raise StoreError(f"{path} holds the results of all shards already; choose another --out, or delete it")
+        if now.complete:
+            directory.begin()  # more than rows is damaged: all of it again
+    return False
 
 
-def _sound(work: Work, directory: ResultDir, portion: Portion) -> Record | None:
-    """The record of a shard with what is still as it was written; its candidates are learned."""
-    header = json.loads(work.header)
-    found = read_record(record_file(directory.path, portion), header)
-    if found is None or found[0].tile != work.engine.tiling.tile:
+def _problems(path: Path) -> list[str]:
+    return [problem for problem in verify(path) if "left over" not in problem]
+
+
+def _known(run: _Run) -> tuple[Record, Found]:
+    """The record to go on with, and those of other divisions, each without what is not on disk as it was written."""
+    work, path, how = run.work, run.directory.path, run.how
+    tile, header, own = work.engine.tiling.tile, json.loads(work.header), None
+    found = read_records(path, header, besides=None if how.resume else run.portion.count)
+    widest = max((record.margin for record, _ in found), default=0.0)
+    found = [(record, ids) for record, ids in found if record.tile == tile and NARROW * record.margin >= widest]
+    if how.resume:
+        mine = [(record, ids) for record, ids in found if record.portion == run.portion]
+        for record, ids in mine:
+            own = sound(work, run.directory, record, lambda: not run.asked_to_stop())
+            work.learn(ids)
+    others = [(record, ids) for record, ids in found if record.count != run.portion.count]
+    others = [(sound(work, run.directory, r, lambda: not run.asked_to_stop()), ids) for r, ids in others]
+    fresh = Record(index=run.portion.index, count=run.portion.count, tile=tile, margin=0.0)
+    work.engine.margin = max(work.engine.margin, widest)
+    return own or fresh, others
+
+
+def _computed(run: _Run, own: Record, elsewhere: Ranges, tick: Tick) -> Ledger | None:
+    """The shard computed as far as it got; None where it was stopped at once."""
+    try:
+        return compute(run.work, run.directory, own, elsewhere, tick, run.asked_to_stop)
+    except KeyboardInterrupt:  # what was finished is recorded
         return None
-    record, ids = found
-    work.learn(ids)
-    kept = [s for s in record.stretches if s.file is None or not _problems(directory, s.file, header)]
-    return record.model_copy(update={"stretches": tuple(kept), "attempts": record.attempts + 1})
+    except StoreError as error:
+        if record_file(run.directory.path, own.portion).exists():
+            raise StoreError(f"{error}; what is finished is kept: go on with --resume") from error
+        raise
 
 
-def _problems(directory: ResultDir, shard: Shard, header: dict[str, Any]) -> bool:
-    return any(True for _ in shard_problems(directory.path / shard.path, shard, header))
+def _joined(run: _Run, others: Found) -> Outcome:
+    """The result, if all shards are there; else what is known of this one."""
+    work, path = run.work, run.directory.path
+    lacking = _not_begun(path, run.portion)
+    found = [] if lacking else _all_records(run, others)
+    lacking = lacking or missing(work, found)
+    if lacking and not read_manifest(path)["complete"]:
+        own = read_record(record_file(path, run.portion))
+        return run.outcome(counted(own[0].stretches) if own else Counts(), {}, 0, lacking)
+    with locked(path, "join", wait=True):
+        if read_manifest(path)["complete"]:  # another one was the last as well
+            return finished(work.spec.name, work.entry, path, run.began)
+        for record, _ in found:
+            if bad := {s.file.path for s in record.stretches if s.file} - _paths(sound(work, run.directory, record)):
+                raise StoreError(f"{path / min(bad)} is missing or damaged; run shard {record.portion} again with --resume")
+        counts, top, points = join(work, run.directory, found)
+    return run.outcome(counts, plain(top), points)
 
 
-def _records(work: Work, directory: ResultDir, besides: int | None = None) -> Found:
-    tile, header = work.engine.tiling.tile, json.loads(work.header)
-    return [(r, ids) for r, ids in read_records(directory.path, header, besides=besides) if r.tile == tile]
+def _paths(record: Record) -> set[str]:
+    return {stretch.file.path for stretch in record.stretches if stretch.file}
 
 
-def _not_begun(directory: ResultDir, portion: Portion) -> list[str]:
+def _not_begun(path: Path, portion: Portion) -> list[str]:
     """The other shards of a division that have no record; none where another division has any, which may cover them."""
-    known = record_files(directory.path)
+    known = record_files(path)
     if any(other.count != portion.count for other in known):
         return []
     return [str(other) for i in range(portion.count) if (other := Portion(i, portion.count)) not in known]
 
 
-def _joined(work: Work, directory: ResultDir, portion: Portion | None, began: float, stopped: bool = False) -> Outcome:
-    """The result, if all shards are there; else what is known of this one."""
-    path, mine = directory.path, portion or WHOLE
-    lacking = _not_begun(directory, mine)
-    found = [own] if lacking and (own := read_record(record_file(path, mine))) else _records(work, directory)
-    lacking = lacking or missing(work, found)
-    if lacking and not read_manifest(path)["complete"]:
-        if stopped and (portion is None or str(portion) in lacking):
-            share = sum(record.candidates for record, _ in found) / work.engine.problem.space.size
-            raise Stopped(f"stopped; {path} has {100 * share:.0f} % of the candidates: go on with --resume")
-        stretches = [s for record, _ in found if record.portion == portion for s in record.stretches]
-        return _outcome(work, path, began, counted(stretches), {}, 0, portion, tuple(lacking))
-    with locked(path, "join", wait=True):
-        if read_manifest(path)["complete"]:  # another one was the last as well
-            return finished(work.spec.name, work.entry, path, began)
-        for record, file in torn(directory, found):
-            raise StoreError(f"{path / file.path} is missing or torn; run shard {record.portion} again with --resume")
-        counts, top, points = join(work, directory, found)
-    return _outcome(work, path, began, counts, plain(top), points, portion)
+def _all_records(run: _Run, others: Found) -> Found:
+    """The records of this division as they are now, and those of others as they were checked."""
+    found = read_records(run.directory.path, json.loads(run.work.header))
+    ours = [(r, ids) for r, ids in found if r.tile == run.work.engine.tiling.tile and r.count == run.portion.count]
+    checked = {record.portion for record, _ in others}
+    new = [(r, ids) for r, ids in found if r.count != run.portion.count and r.portion not in checked]
+    together = [*ours, *others, *new]
+    widest = max((record.margin for record, _ in together), default=0.0)
+    return [(record, ids) for record, ids in together if NARROW * record.margin >= widest]
 
 
-def _outcome(work: Work, path: Path, began: float, *known: Any) -> Outcome:
-    counts, top, points, *more = known
-    return Outcome(work.spec.name, path, work.entry, counts, top, points, time.perf_counter() - began, *more)
+def merge(places: Sequence[Path], out: Path) -> Outcome:
+    """Join the shards that lie in ``places`` in ``out``; ``StoreError`` where any is missing or of another run."""
+    manifests = {place: read_manifest(place) for place in places}
+    first = manifests[places[0]]
+    if "spec" not in first or "search" in first or "curve" in first:
+        raise StoreError(f"{places[0]} holds no sweep, and so no shards")
+    work = Work(parse_spec(first["spec"], where=f"{places[0] / MANIFEST}: spec"))
+    for place in places:
+        standing(place, work.header).check_same("merge it with its like")
+        if manifests[place]["complete"] and place != out:
+            raise StoreError(f"{place} holds complete results: there is nothing to merge")
+    with _opened(work, out, How(resume=True), lambda: False) as run:
+        now = standing(out, work.header)
+        now.check_same("merge into another")
+        if now.complete:
+            return finished(work.spec.name, work.entry, out, run.began)
+        if now.manifest is None:
+            run.directory.declare()
+        for place in places:
+            if place != out:
+                collect(work, place, run.directory)
+        found = _all_records(run, [])
+        if lacking := missing(work, found):
+            raise StoreError(f"{out} lacks shards {', '.join(lacking)}; run them, with --resume if they were begun")
+        return _joined(run, [])
 
 
 def finished(name: str, entry: LawEntry, path: Path, began: float) -> Outcome:
@@ -244,6 +265,6 @@ def finished(name: str, entry: LawEntry, path: Path, began: float) -> Outcome:
     with (path / "top.parquet").open("rb") as opened:
         top = pd.read_parquet(opened)
     counts = Counts(told["candidates"], told["feasible"], told["cut_by_limit"])
-    columns = {name: top[name].to_numpy() for name in top}
+    columns: dict[str, Any] = {name: top[name].to_numpy() for name in top}
     points = rows.get("frontier.parquet", 0)
     return Outcome(name, path, entry, counts, columns, points, time.perf_counter() - began)

@@ -37,14 +37,16 @@ class Ledger:
     record: Record
     others: Ranges  # tiles that are done elsewhere
     tick: Tick
-    finished: list[Stretch] = field(default_factory=list)  # since the record was read
+    finished: Callable[[], list[Stretch]] = list  # since the record was read
     _written: float = field(default_factory=time.monotonic)
     _took: float = 0.0
 
     def __post_init__(self) -> None:
         """Count what is to do and what is done."""
-        self._tiles = len(self.work.tiles_of(self.record.portion))
+        self._tiles = self.work.tiles_of(self.record.portion)
         self._done, self._candidates = len(self.record.tiles), self.record.candidates
+        self._on_record = _merged([*self.record.stretches]), self.record.margin
+        self.complete = not any(Ranges(chain(self.others, self.record.tiles)).missing(self._tiles))
 
     def tile(self, tile: int) -> None:
         """Tell that a tile is done."""
@@ -52,35 +54,39 @@ class Ledger:
         self._done += 1
         self._candidates += tiling.covered(tiling.start(tile))
         score = self.work.columns.sign * float(best[0]) if len(best) else float("nan")
-        self.tick(self._done / self._tiles, self._candidates, score)
+        self.tick(self.share, self._candidates, score)
+
+    @property
+    def share(self) -> float:
+        """How much of the shard is done."""
+        return self._done / max(1, len(self._tiles))
 
     def due(self) -> bool:
         """Whether enough was done since the record was written that it is worth the time."""
         return time.monotonic() - self._written > max(LEAST_PAUSE, PATIENCE * self._took)
 
     def write(self) -> None:
-        """Write the record with what was finished."""
+        """Write the record with what was finished, if anything was: another process may be joining the shards already."""
         began = time.monotonic()
-        stretches = _merged([*self.record.stretches, *self.finished])
+        stretches, margin = _merged([*self.record.stretches, *self.finished()]), float(self.work.engine.margin)
+        if (stretches, margin) == self._on_record:
+            return
         done = Ranges(chain(self.others, *(stretch.tiles for stretch in stretches)))
-        record = self.record.model_copy(
-            update={
-                "stretches": stretches,
-                "complete": not any(done.missing(self.work.tiles_of(self.record.portion))),
-                "margin": float(self.work.engine.margin),
-            }
-        )
+        self.complete = not any(done.missing(self._tiles))
+        told = {"stretches": stretches, "complete": self.complete, "margin": margin}
+        record = self.record.model_copy(update=told)
         write_record(self.directory.path, self.directory.header, record, self.work.worth_keeping())
-        self._written = time.monotonic()
+        self._on_record, self._written = (stretches, margin), time.monotonic()
         self._took = self._written - began
 
 
 def compute(
     work: Work, directory: ResultDir, record: Record, others: Ranges, tick: Tick, asked_to_stop: Callable[[], bool]
-) -> None:
+) -> Ledger:
     """Compute the tiles of a shard that neither its record nor ``others`` have, until done or asked to stop.
 
-    Whatever happens, what was finished until then is recorded, if that is still possible.
+    Whatever happens, what was finished until then is recorded, if that is still possible. The ledger that is returned says
+    whether the shard is ``complete``, and its ``share`` that is done.
     """
     work.engine.margin = max(work.engine.margin, record.margin)
     while True:
@@ -92,23 +98,23 @@ def compute(
         except MarginExceeded:  # what was recorded may lack candidates
             work.engine.margin *= WIDENING
             record = record.model_copy(update={"stretches": ()})
+            Ledger(work, directory, record, others, tick).write()
             continue
         except BaseException:
             with suppress(StoreError):
                 ledger.write()
             raise
-        if todo or not record.complete:  # else another process may be joining it already
-            ledger.write()
-        return
+        ledger.write()
+        return ledger
 
 
 def _score(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool]) -> None:
     """Without rows: tiles in any order, counted together."""
     work, done = ledger.work, Ranges()
-    work.kept.counts = Counts()
+    work.kept.counts = counts = Counts()
+    ledger.finished = lambda: [_stretch(done, counts)] if len(done) else []
     for tile in run(work.engine, work.kept, _promising(work, todo)):
         done.add(tile, tile + 1)
-        ledger.finished = [_stretch(done, work.kept.counts)]
         ledger.tile(tile)
         if ledger.due():
             ledger.write()
@@ -130,31 +136,32 @@ def _stream(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool]
     """With rows: tiles in the order of the ids, one file for each stretch of them that has rows."""
     work = ledger.work
     pending: deque[tuple[Stretch, Future[Shard] | None]] = deque()
+    finished: list[Stretch] = []
 
-    def collect() -> None:
-        while pending and (pending[0][1] is None or _sound(pending[0][1])):
+    def collect() -> list[Stretch]:
+        while pending and (pending[0][1] is None or _on_disk(pending[0][1])):
             stretch, file = pending.popleft()
-            ledger.finished.append(stretch if file is None else stretch.model_copy(update={"file": file.result()}))
+            if file is not None:
+                stretch = stretch.model_copy(update={"file": file.result()})
+                work.trusted.add(file.result())
+            finished.append(stretch)
+        return finished
 
-    size = work.engine.problem.space.size
-    try:
-        with ledger.directory.rows("compact" if work.rows == "compact" else "feasible", size, work.columns.shares) as writer:
-            for part in _parts(ledger, writer, chain.from_iterable(todo)):
-                pending.append(part)
-                if ledger.due():
-                    collect()
-                    ledger.write()
-                if asked_to_stop():
-                    return
-    finally:
-        collect()
+    ledger.finished, size = collect, work.engine.problem.space.size
+    with ledger.directory.rows("compact" if work.rows == "compact" else "feasible", size, work.columns.shares) as writer:
+        for part in _parts(ledger, writer, chain.from_iterable(todo), asked_to_stop):
+            pending.append(part)
+            if ledger.due():
+                ledger.write()
 
 
-def _sound(file: Future[Shard]) -> bool:
+def _on_disk(file: Future[Shard]) -> bool:
     return file.done() and not file.cancelled() and file.exception() is None
 
 
-def _parts(ledger: Ledger, writer: RowWriter, tiles: Iterable[int]) -> Iterator[tuple[Stretch, Future[Shard] | None]]:
+def _parts(
+    ledger: Ledger, writer: RowWriter, tiles: Iterable[int], asked_to_stop: Callable[[], bool]
+) -> Iterator[tuple[Stretch, Future[Shard] | None]]:
     """Hand rows to the writer while the devices work on the next tiles; each stretch, with its file on the way if it has rows.
 
     Where a stretch ends depends on the grid and its rows alone: whoever computes it, and when, its file is the same.
@@ -174,6 +181,8 @@ def _parts(ledger: Ledger, writer: RowWriter, tiles: Iterable[int]) -> Iterator[
             yield stretch, writer.write(*work.span(first, tile), joined(gathered)) if rows else None
             gathered, rows, first = [], 0, None
             work.kept.counts = Counts()
+        if asked_to_stop():
+            return
 
 
 def joined(parts: list[dict[str, Column]]) -> dict[str, Column]:

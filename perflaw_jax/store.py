@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from perflaw_jax.files import StoreError, is_local, remove, sha256, told, write_atomic, write_json
-from perflaw_jax.manifest import HEADER_KEY, MANIFEST, Shard, read_manifest
+from perflaw_jax.manifest import HEADER_KEY, MANIFEST, Shard, read_manifest, sealed
 from perflaw_jax.record import clear_records
 from perflaw_jax.schemas import (
     ROW_GROUP,
@@ -68,7 +68,7 @@ class ResultDir:
 
     def declare(self) -> None:
         """Write the manifest of a run that has not finished."""
-        write_json(self.path / MANIFEST, {**json.loads(self.header), "complete": False, "shards": []})
+        write_json(self.path / MANIFEST, sealed({**json.loads(self.header), "complete": False, "shards": []}))
 
     def tidy(self, listed: Iterable[Shard] = ()) -> None:
         """Delete results that are not ``listed``, and what killed runs left half written."""
@@ -121,7 +121,7 @@ class ResultDir:
     def write_manifest(self, run: Mapping[str, Any], shards: Iterable[Shard]) -> None:
         """Declare the run complete: the header, what the run adds to it, and the shards, by path."""
         listed = [shard._asdict() for shard in sorted(shards)]
-        write_json(self.path / MANIFEST, {**json.loads(self.header), **run, "complete": True, "shards": listed})
+        write_json(self.path / MANIFEST, sealed({**json.loads(self.header), **run, "complete": True, "shards": listed}))
 
     def _write(self, name: str, columns: Mapping[str, Column], schema: pa.Schema, **options: Any) -> Shard:
         rows = count_rows(columns, schema)
@@ -202,6 +202,8 @@ def _check_ours(path: Path, header: Mapping[str, Any], others: bool) -> None:
 
 
 def method(header: Mapping[str, Any]) -> str:
-    """What results are of: a sweep, or a search by which method."""
+    """What results are of: a sweep, a curve, or a search by which method."""
+    if "curve" in header:
+        return "a curve"
     search = header.get("search")
     return f"a search by {search['method']}" if isinstance(search, Mapping) and "method" in search else "a sweep"

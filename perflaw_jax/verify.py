@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from perflaw_jax.files import told
-from perflaw_jax.manifest import MANIFEST, Shard, read_manifest, shard_problems
+from perflaw_jax.manifest import MANIFEST, SEAL, Shard, read_manifest, sealed, shard_problems
 from perflaw_jax.portion import Portion
 from perflaw_jax.record import SHARDS, read_record, read_records, record_files
 
@@ -18,6 +18,8 @@ def verify(path: Path) -> list[str]:
     """
     manifest = read_manifest(path)
     problems = [] if manifest["complete"] else [f"{MANIFEST}: the run has not finished", *_unfinished(path)]
+    if SEAL in manifest and sealed(manifest) != manifest:
+        problems.append(f"{MANIFEST}: was changed after it was written")
     shards = [Shard(**shard) for shard in manifest["shards"]]
     if not manifest["complete"]:
         shards += [s.file for record, _ in read_records(path) for s in record.stretches if s.file]
@@ -26,6 +28,8 @@ def verify(path: Path) -> list[str]:
     with told("read", path):
         present = {f.relative_to(path).as_posix() for pattern in ("*.parquet", "rows/*.parquet") for f in path.glob(pattern)}
     strange = present - {shard.path for shard in shards} if manifest["complete"] else ()  # else written, not yet recorded
+    if manifest["complete"] and record_files(path):
+        problems.append(f"{SHARDS}: left over by a run that was killed at its end; sweep --resume takes it away")
     return problems + [f"{name}: not in the manifest" for name in sorted(strange)]
 
 

@@ -12,6 +12,7 @@ from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
 from perflaw_jax.job import believed, check_law, header, make_columns, make_problem
+from perflaw_jax.manifest import Shard
 from perflaw_jax.portion import Portion
 from perflaw_jax.space import Space
 from perflaw_jax.spec import SweepSpec
@@ -45,6 +46,7 @@ class Work:
             devices=jax.local_device_count() if devices is None else devices,
         )
         self.columns: Columns = make_columns(self.engine, spec, self.entry)
+        self.trusted: set[Shard] = set()  # files of rows that this process wrote, or found as they were written
         self.kept = Kept.empty(problem, top=spec.output.top, marginals=True, counts=True)
 
     @property
@@ -54,13 +56,17 @@ class Work:
 
     def tiles_of(self, portion: Portion) -> range:
         """The tiles of a shard: whole pieces of the grid."""
-        size = max(1, self.tiles // MOST_PIECES) if self.rows != "none" else 1
-        pieces = portion.of(-(-self.tiles // size))
-        return range(min(pieces.start * size, self.tiles), min(pieces.stop * size, self.tiles))
+        pieces = portion.of(-(-self.tiles // self._piece))
+        return range(min(pieces.start * self._piece, self.tiles), min(pieces.stop * self._piece, self.tiles))
 
     def ends_piece(self, tile: int) -> bool:
         """Whether a tile is the last of its piece."""
-        return tile + 1 == self.tiles or (tile + 1) % max(1, self.tiles // MOST_PIECES) == 0
+        return tile + 1 == self.tiles or (tile + 1) % self._piece == 0
+
+    @property
+    def _piece(self) -> int:
+        """Tiles of a piece."""
+        return max(1, self.tiles // MOST_PIECES) if self.rows != "none" else 1
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """The ids [begin, end) of the candidates of tiles in a row, where rows are written."""

@@ -32,6 +32,7 @@ def _compiled(rows: str) -> Work:
 def process(rows: str) -> Work:
     """A process that has not begun: it knows nothing but the spec."""
     work = copy(_compiled(rows))
+    work.trusted = set()
     work.kept = Kept.empty(work.engine.problem, top=20, marginals=True, counts=True)
     work.__dict__.pop("order", None)
     return work

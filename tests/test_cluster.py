@@ -61,6 +61,7 @@ class Inline:
 def compiled_once(monkeypatch, tmp_path):
     monkeypatch.setattr(cluster_module, "_work", lambda spec: process(json.loads(spec)["output"]["rows"]))
     monkeypatch.setattr(cluster_module, "POLL", 0.0)
+    monkeypatch.setattr(cluster_module, "PAUSE", 0.0)
     monkeypatch.setattr(cluster_module, "LOOK", 0.0)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
@@ -134,6 +135,44 @@ def test_results_of_another_spec_are_left_alone_unless_forced(whole, tmp_path):
     assert files(tmp_path / "out") == before
     run(Inline(), tmp_path / "out", force=True)
     assert files(tmp_path / "out") == whole
+
+
+def test_a_changed_spec_is_not_resumed(whole, tmp_path):
+    run(Inline(), tmp_path / "out")
+    other = {**FEASIBLE, "limits": {**FEASIBLE["limits"], "training_flops": 1e22}}
+    cluster = Inline()
+    with pytest.raises(StoreError, match="limits.training_flops.max is "):
+        run(cluster, tmp_path / "out", spec=other, resume=True)
+    assert cluster.submitted == [] and files(tmp_path / "out") == whole
+    run(Inline(), tmp_path / "out", spec=SPEC, resume=True, force=True)
+    run_sweep(parse_spec(SPEC), tmp_path / "alone")
+    assert files(tmp_path / "out") == files(tmp_path / "alone")
+
+
+def test_damaged_results_are_computed_anew(whole, tmp_path):
+    run(Inline(), tmp_path / "out")
+    (tmp_path / "out" / "top.parquet").write_bytes(b"PAR1")
+    run(Inline(), tmp_path / "out", resume=True)
+    assert files(tmp_path / "out") == whole
+
+
+def test_a_failure_is_told_by_the_line_that_says_what_went_wrong(tmp_path):
+    text = "Job failed\nTraceback:\n  File x\nperflaw_jax.spec.SpecError: law: no such law\n- /log/1019_0_log.out"
+    with pytest.raises(StoreError, match=r"shard 0/5 failed: perflaw_jax.spec.SpecError: law: no such law; its jobs"):
+        run(cluster := Inline({0: 99}, error=RuntimeError(text)), tmp_path / "out")
+    assert cluster.submitted.count(0) == 1
+
+
+def test_a_fitted_law_is_found_beside_the_driver(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cluster_module, "sweep_shard", lambda *_: seen.append(os.getcwd()))
+    (tmp_path / "elsewhere").mkdir()
+    job = cluster_module.Job("{}", "out", cluster_module.Portion(0, 1), str(tmp_path))
+    monkeypatch.setattr(cluster_module, "_work", lambda spec: None)
+    sys.path.append(str(tmp_path))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    job()
+    assert seen == [str(tmp_path)]
 
 
 # --- SLURM --------------------------------------------------------------------------------------------------------------

@@ -49,15 +49,33 @@ ARRAY = {"SLURM_ARRAY_TASK_ID": "14", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRA
         ({}, None),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, None),
         ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, Portion(3, 8)),
-        ({"SLURM_PROCID": "8", "SLURM_NTASKS": "8"}, None),
-        ({"SLURM_PROCID": "x", "SLURM_NTASKS": "8"}, None),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"}, None),
+        ({"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_MIN": "0"}, None),
         ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "SLURM_PROCID": "0", "SLURM_NTASKS": "9"}, Portion(1, 2)),
         (ARRAY, Portion(2, 4)),
         (ARRAY | {"SLURM_PROCID": "1", "SLURM_NTASKS": "3"}, Portion(7, 12)),
-        (ARRAY | {"SLURM_ARRAY_TASK_ID": "13"}, None),
-        (ARRAY | {"SLURM_ARRAY_TASK_STEP": "0"}, None),
+        (ARRAY | {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, Portion(5, 8)),
     ],
 )
 def test_what_schedulers_say(environment, portion):
     found = portion_of(environment)
     assert (found and found[0]) == portion
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"SLURM_PROCID": "8", "SLURM_NTASKS": "8"},
+        {"SLURM_PROCID": "x", "SLURM_NTASKS": "8"},
+        {"OMPI_COMM_WORLD_RANK": "5", "OMPI_COMM_WORLD_SIZE": "4"},
+        ARRAY | {"SLURM_ARRAY_TASK_ID": "13"},
+        ARRAY | {"SLURM_ARRAY_TASK_STEP": "0"},
+        ARRAY | {"SLURM_ARRAY_TASK_MAX": "99"},
+        # --array=3,7 and --array=7: failed tasks of a larger array, submitted again
+        dict(zip(ARRAY, ("7", "2", "3", "1"), strict=True)) | {"SLURM_ARRAY_TASK_MAX": "7"},
+        dict(zip(ARRAY, ("7", "1", "7", "1"), strict=True)) | {"SLURM_ARRAY_TASK_MAX": "7"},
+    ],
+)
+def test_what_makes_no_division_is_not_taken_for_the_whole_grid(environment):
+    with pytest.raises(ValueError, match="--shard i/n"):
+        portion_of(environment)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from perflaw_jax import record as record_module
 from perflaw_jax import shard as shard_module
-from perflaw_jax.files import StoreError
+from perflaw_jax.files import StoreError, write_json
 from perflaw_jax.interrupt import Stopped
 from perflaw_jax.lock import locked
-from perflaw_jax.manifest import difference, read_manifest
+from perflaw_jax.manifest import SEAL, difference, read_manifest, sealed
 from perflaw_jax.portion import Portion
 from perflaw_jax.record import read_records
 from perflaw_jax.runner import merge, run_sweep
@@ -115,7 +115,7 @@ def test_a_missing_part_is_named_by_the_last_shard(whole, tmp_path):
     sweep("feasible", tmp_path, Portion(0, 2))
     part = next((tmp_path / "rows").iterdir())
     part.unlink()
-    with pytest.raises(StoreError, match=rf"{part.name} is missing or torn; run shard 0/2 again with --resume"):
+    with pytest.raises(StoreError, match=rf"{part.name} is missing or damaged; run shard 0/2 again with --resume"):
         sweep("feasible", tmp_path, Portion(1, 2))
     sweep("feasible", tmp_path, Portion(0, 2), resume=True)
     assert files(tmp_path) == whole["feasible"]
@@ -178,13 +178,53 @@ def test_a_wish_to_stop_is_granted_after_the_current_write(rows, whole, tmp_path
         signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Stopped, match=r"out has \d+ % of the candidates: go on with --resume"):
+    with pytest.raises(Stopped, match=r"out has \d+ % of the sweep: go on with --resume"):
         sweep(rows, tmp_path / "out", tick=tick)
     assert "finishing what is under way" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
     assert verify(tmp_path / "out") == ["manifest.json: the run has not finished", "shards/shard-0-of-1: has not finished"]
     sweep(rows, tmp_path / "out", resume=True)
     assert files(tmp_path / "out") == whole[rows]
+
+
+@pytest.mark.parametrize("others", [[], [Portion(3, 4)]])
+def test_a_shard_that_is_stopped_does_not_say_that_it_is_done(others, whole, tmp_path, capsys):
+    for portion in others:
+        sweep("feasible", tmp_path, portion)
+    with pytest.raises(Stopped, match=r"has \d+ % of shard 0/2: go on with --resume"):
+        sweep("feasible", tmp_path, Portion(0, 2), lambda *_: signal.raise_signal(signal.SIGTERM))
+    capsys.readouterr()
+    assert "shards/shard-0-of-2: has not finished" in verify(tmp_path)
+    sweep("feasible", tmp_path, resume=True)
+    assert files(tmp_path) == whole["feasible"]
+
+
+def test_a_process_killed_at_its_very_end_leaves_nothing_behind(whole, tmp_path, monkeypatch):
+    from perflaw_jax import joining
+
+    def dies(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "clear_records", dies)
+        with pytest.raises(Killed):
+            sweep("feasible", tmp_path)
+    assert verify(tmp_path) == ["shards: left over by a run that was killed at its end; sweep --resume takes it away"]
+    sweep("feasible", tmp_path, resume=True)
+    assert files(tmp_path) == whole["feasible"]
+
+
+def test_a_shard_that_was_joined_already_writes_no_record_any_more(whole, tmp_path, monkeypatch):
+    real, joined = shard_module.write_record, []
+
+    def write(directory, header, record, ids):
+        real(directory, header, record, ids)
+        if record.portion == Portion(0, 2) and record.complete and not joined:
+            joined.append(sweep("none", tmp_path, Portion(1, 2)))  # another process comes in between, and is the last
+
+    monkeypatch.setattr(shard_module, "write_record", write)
+    outcome = sweep("none", tmp_path, Portion(0, 2))
+    assert not joined[0].missing and not outcome.missing and files(tmp_path) == whole["none"]
 
 
 def test_a_margin_that_was_too_narrow_begins_anew(whole, tmp_path, monkeypatch):
@@ -206,7 +246,7 @@ def test_a_resumed_run_does_not_search_at_a_narrower_margin(tmp_path):
     with pytest.raises(Killed):
         sweep("none", tmp_path, tick=killed_at(3))
     ((record, ids),) = read_records(tmp_path)
-    header = json.dumps({k: v for k, v in read_manifest(tmp_path).items() if k not in ("complete", "shards")})
+    header = json.dumps({k: v for k, v in read_manifest(tmp_path).items() if k not in ("complete", "shards", SEAL)})
     record_module.write_record(tmp_path, header, record.model_copy(update={"margin": 0.5}), ids)
     work = process("none")
     work.engine.margin, before = 1e-5, work.engine.margin
@@ -242,6 +282,63 @@ def test_parts_that_are_not_as_they_were_written_are_computed_again(harm, unfini
     assert problem.startswith(f"rows/{parts[1].name}: ")
     sweep("feasible", unfinished, resume=True)
     assert files(unfinished) == whole["feasible"]
+
+
+@pytest.mark.parametrize("portion", [None, Portion(1, 2)])
+def test_rows_of_another_shard_that_were_damaged_are_not_joined(portion, whole, tmp_path):
+    sweep("feasible", tmp_path, Portion(0, 2))
+    part = sorted((tmp_path / "rows").iterdir())[0]
+    content = part.read_bytes()
+    part.write_bytes(content[:100] + bytes([content[100] ^ 8]) + content[101:])
+    if portion:
+        with pytest.raises(StoreError, match=f"{part.name} is missing or damaged; run shard 0/2 again with --resume"):
+            sweep("feasible", tmp_path, portion, resume=True)
+        sweep("feasible", tmp_path, Portion(0, 2), resume=True)
+    else:
+        sweep("feasible", tmp_path, resume=True)
+    assert files(tmp_path) == whole["feasible"]
+
+
+@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"rows": 7}, {"path": "rows/part-0000-9999.parquet"}])
+def test_a_manifest_that_says_otherwise_is_written_anew(change, whole, tmp_path):
+    sweep("feasible", tmp_path)
+    manifest = read_manifest(tmp_path)
+    (shard, *_) = [shard for shard in manifest["shards"] if shard["path"].startswith("rows/")]
+    shard |= change
+    write_json(tmp_path / "manifest.json", sealed(manifest))
+    sweep("feasible", tmp_path, resume=True)
+    assert files(tmp_path) == whole["feasible"]
+
+
+def test_shards_of_others_are_not_lost_by_forgetting_to_resume(whole, tmp_path):
+    sweep("none", tmp_path, Portion(0, 2))
+    with pytest.raises(StoreError, match="holds 1 shards of this sweep: go on with --resume, or start anew with --force"):
+        sweep("none", tmp_path)
+    sweep("none", tmp_path, force=True)
+    assert files(tmp_path) == whole["none"]
+
+
+@pytest.mark.parametrize("how", [{"resume": True}, {"portion": Portion(0, 2)}, {"portion": Portion(0, 2), "resume": True}])
+def test_results_of_a_search_are_no_sweep(how, tmp_path):
+    from perflaw_jax.exact_runner import run_exact
+
+    run_exact(parse_spec(SPEC), tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(StoreError, match="holds another run: it is of a search by exact, not of a sweep"):
+        sweep("none", tmp_path, **how)
+    assert files(tmp_path) == before
+
+
+def test_complete_results_are_not_merged(whole, tmp_path):
+    sweep("none", tmp_path / "a")
+    with pytest.raises(StoreError, match="a holds complete results: there is nothing to merge"):
+        merge([tmp_path / "a"], tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    merge([tmp_path / "a"], tmp_path / "a")
+    manifest = read_manifest(tmp_path / "a")
+    write_json(tmp_path / "a" / "manifest.json", sealed({k: v for k, v in manifest.items() if k != "spec"}))
+    with pytest.raises(StoreError, match="a holds no sweep"):
+        merge([tmp_path / "a"], tmp_path / "a")
 
 
 def test_a_damaged_record_is_as_good_as_none(unfinished, whole):

@@ -22,7 +22,7 @@ from hypothesis.extra import numpy as hnp
 from perflaw_jax import store
 from perflaw_jax.design import FIELDS, FLAGS, Design
 from perflaw_jax.files import StoreError, sha256, write_atomic, write_json
-from perflaw_jax.manifest import git_state, read_manifest
+from perflaw_jax.manifest import git_state, read_manifest, sealed
 from perflaw_jax.store import ResultDir
 from perflaw_jax.verify import verify
 
@@ -441,7 +441,7 @@ def test_results_of_another_spec_are_kept(finished):
 
 
 @pytest.mark.parametrize(
-    "manifest", [None, '{"name": "an app"}', "[1]", "{", '{"spec_sha256": 1, "complete": true, "shards": [{}]}']
+    "manifest", [None, '{"name": "an app"}', "[1]", "{", '{"name": "a", "spec_sha256": "b", "complete": "no", "shards": []}']
 )
 def test_a_directory_of_something_else_is_refused(tmp_path, manifest):
     (tmp_path / "thesis.tex").write_text("years of work")
@@ -549,7 +549,7 @@ def test_verify_survives_a_flipped_bit_anywhere(damaged):
 
 
 def rewrite_manifest(path: Path, **changes) -> None:
-    write_json(path / "manifest.json", read_manifest(path) | changes)
+    write_json(path / "manifest.json", sealed(read_manifest(path) | changes))
 
 
 def test_verify_compares_row_counts_and_headers(damaged):
@@ -561,6 +561,12 @@ def test_verify_compares_row_counts_and_headers(damaged):
     rows, header = verify(damaged)
     assert rows == "frontier.parquet: 20 rows, the manifest says 21"
     assert header == "frontier.parquet: its header differs from the manifest in 'spec_sha256': the file comes from another run"
+
+
+@pytest.mark.parametrize("change", [{"counts": {"feasible": 335}}, {"name": "other"}, {"more": 1}])
+def test_verify_finds_a_manifest_that_was_changed(damaged, change):
+    write_json(damaged / "manifest.json", read_manifest(damaged) | change)
+    assert "manifest.json: was changed after it was written" in verify(damaged)
 
 
 def test_verify_wants_a_header(damaged):

@@ -114,7 +114,7 @@ def test_a_process_that_is_told_to_stop_says_how_to_go_on(number, here, whole):
     assert code == 1, err
     finishing, last = err.splitlines()[-2:]
     assert finishing == "perflaw: finishing what is under way; once more to stop at once"
-    assert re.fullmatch(rf"perflaw: stopped; {out} has \d+ % of the candidates: go on with --resume", last)
+    assert re.fullmatch(rf"perflaw: stopped; {out} has \d+ % of the sweep: go on with --resume", last)
     assert verify(out) == ["manifest.json: the run has not finished", "shards/shard-0-of-1: has not finished"]
     assert not [*out.rglob(".*")]
     assert finish(start(out, "--resume"))[0] == 0
