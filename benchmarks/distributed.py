@@ -6,6 +6,7 @@ Each comparison is interleaved in one run; the results of all variants are check
 import hashlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,15 +20,15 @@ SHARDS = 100
 NAMES = ("num_hidden_layers", "hidden_size", "intermediate_size", "training_tokens")
 
 
-def spec(layers: int) -> dict[str, Any]:
-    """A grid of layers x 64 x 256 x 1024 candidates under a budget, everything kept but rows."""
+def spec(layers: int, tokens: int = 1024) -> dict[str, Any]:
+    """A grid of layers x 64 x 256 x tokens candidates under a budget, everything kept but rows."""
     return {
         "name": "distributed",
         "axes": {
             "num_hidden_layers": {"start": 16, "stop": 16 + (layers - 1), "step": 1},
             "hidden_size": {"start": 1024, "stop": 17152, "step": 256},
             "intermediate_size": {"start": 1024, "stop": 66304, "step": 256},
-            "training_tokens": {"geometric": [1e11, 3e13], "num": 1024},
+            "training_tokens": {"geometric": [1e11, 3e13], "num": tokens},
         },
         "limits": {"training_flops": 1e24},
         "output": {"top": 1000, "frontier": ["training_flops"]},
@@ -36,34 +37,45 @@ def spec(layers: int) -> dict[str, Any]:
 
 def run() -> dict[str, Any]:
     """Measure all three; print and return the figures."""
-    figures = {"sharding": _sharding(), "devices": _devices(), "ray": _ray()}
-    s, d, r = figures["sharding"], figures["devices"], figures["ray"]
-    print(
-        f"{SHARDS} shards in one process: {s['overhead']:+.1%} against one sweep of {s['candidates']:.3g} candidates, {s['seconds_per_shard']:.3f} s each"
-    )
+    rows = {"output": {"top": 1000, "frontier": ["training_flops"], "rows": "feasible"}}
+    figures = {
+        "sharding_rows": _sharding({**spec(200, 128), **rows}, {**spec(32, 128), **rows}),
+        "sharding": _sharding(spec(150, 2048), spec(20, 2048)),
+        "devices": _devices(),
+        "ray": _ray(),
+    }
+    d, r = figures["devices"], figures["ray"]
+    for name in ("sharding_rows", "sharding"):
+        s = figures[name]
+        print(f"{SHARDS} shards in one process: {s['overhead']:+.1%} against one sweep of {s['candidates']:.3g} candidates")
+        print(f"  {1000 * s['seconds_per_shard']:.0f} ms a shard ({name})")
     print(f"8 virtual devices: {d['overhead']:+.1%} against one, {d['candidates']:.3g} candidates")
-    print(f"Ray, 2 workers against 1, one thread each: {r['speedup']:.2f} x, {r['candidates']:.3g} candidates")
+    print(f"Ray, 2 workers against 1, JAX held to one thread each: {r['speedup']:.2f} x, {r['candidates']:.3g} candidates")
+    print(f"  against 1 that is held to one core as a whole: {r['speedup_by_cores']:.2f} x")
     return figures
 
 
 def _digest(out: Path) -> str:
     """What the results are, whatever directory they are in."""
-    files = sorted(file for file in out.rglob("*") if file.is_file())
-    return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(file for file in out.rglob("*") if file.is_file()):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
-def _sharding() -> dict[str, Any]:
+def _sharding(whole: dict[str, Any], small: dict[str, Any]) -> dict[str, Any]:
+    """One process that computes 100 shards of a grid, against one that sweeps it; ``small`` has tiles of the same shape."""
     from perflaw_jax.portion import Portion
     from perflaw_jax.progress import silent
     from perflaw_jax.runner import How, sweep_shard
     from perflaw_jax.spec import parse_spec
     from perflaw_jax.work import Work
 
-    checked = parse_spec(spec(2400))
+    checked = parse_spec(whole)
     seconds: dict[int, list[float]] = {1: [], SHARDS: []}
     digests = set()
     with tempfile.TemporaryDirectory() as folder:
-        sweep_shard(Work(parse_spec(spec(60))), Path(folder) / "compiled", silent, How())  # tiles of the same shape
+        sweep_shard(Work(parse_spec(small)), Path(folder) / "compiled", silent, How())
         for i in range(2):
             for count in seconds:
                 work, out = Work(checked), Path(folder) / f"{i}-{count}"
@@ -73,6 +85,7 @@ def _sharding() -> dict[str, Any]:
                     sweep_shard(work, out, silent, How(portion=portion))
                 seconds[count].append(time.perf_counter() - began)
                 digests.add(_digest(out))
+                shutil.rmtree(out)
     assert len(digests) == 1
     one, many = (statistics.mean(seconds[count]) for count in seconds)
     return {
@@ -106,7 +119,7 @@ def _devices() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         processes = {}
         for count, flag in flags.items():
-            command = [sys.executable, "-c", DEVICES, json.dumps(spec(60)), f"{folder}/{count}"]
+            command = [sys.executable, "-c", DEVICES, json.dumps(spec(75, 4096)), f"{folder}/{count}"]
             environment = {**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"}
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             processes[count] = subprocess.Popen(command, env=environment, **pipes)
@@ -122,7 +135,7 @@ def _devices() -> dict[str, Any]:
         assert _digest(Path(folder) / "1") == _digest(Path(folder) / "8")
     rounds = [b / a - 1 for a, b in zip(seconds[1][1:], seconds[8][1:], strict=True)]
     return {
-        "candidates": 60 * 64 * 256 * 1024,
+        "candidates": 75 * 64 * 256 * 4096,
         "devices": 8,
         "seconds_on_one": statistics.median(seconds[1][1:]),
         "seconds_on_eight": statistics.median(seconds[8][1:]),
@@ -134,12 +147,14 @@ def _devices() -> dict[str, Any]:
 RAY = """
 import json, sys, time
 from pathlib import Path
-import ray
+import os, ray
 from perflaw_jax.cluster import run_on
 from perflaw_jax.cluster_ray import RayCluster
 from perflaw_jax.runner import How
 from perflaw_jax.spec import parse_spec
 workers = int(sys.argv[2])
+if sys.argv[4:]:
+    os.sched_setaffinity(0, {0})
 ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 cluster = RayCluster({})
 began = time.perf_counter()
@@ -149,23 +164,28 @@ print(json.dumps(time.perf_counter() - began))
 
 
 def _ray() -> dict[str, Any]:
-    layers = 1000
+    layers, tokens = 125, 8192
     seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         digests = set()
         for i in range(2):
             for workers in seconds:
                 out = Path(folder) / f"{i}-{workers}"
-                command = [sys.executable, "-c", RAY, json.dumps(spec(layers)), str(workers), str(out)]
+                command = [sys.executable, "-c", RAY, json.dumps(spec(layers, tokens)), str(workers), str(out)]
                 environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
                 done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
                 seconds[workers].append(json.loads(done.stdout.splitlines()[-1]))
                 digests.add(_digest(out))
+        command = [sys.executable, "-c", RAY, json.dumps(spec(layers, tokens)), "1", f"{folder}/one core", "one core"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        digests.add(_digest(Path(folder) / "one core"))
         assert len(digests) == 1
     return {
-        "candidates": layers * 64 * 256 * 1024,
+        "candidates": layers * 64 * 256 * tokens,
         "shards": 16,
         "seconds_on_one": seconds[1],
         "seconds_on_two": seconds[2],
+        "seconds_on_one_held_to_one_core": json.loads(done.stdout.splitlines()[-1]),
         "speedup": sum(seconds[1]) / sum(seconds[2]),
+        "speedup_by_cores": json.loads(done.stdout.splitlines()[-1]) * 2 / sum(seconds[2]),
     }

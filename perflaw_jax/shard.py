@@ -111,6 +111,7 @@ def compute(
 def _score(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool]) -> None:
     """Without rows: tiles in any order, counted together."""
     work, done = ledger.work, Ranges()
+    _learn_from_the_best(work, todo)
     work.kept.counts = counts = Counts()
     ledger.finished = lambda: [_stretch(done, counts)] if len(done) else []
     for tile in run(work.engine, work.kept, _promising(work, todo)):
@@ -120,6 +121,19 @@ def _score(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool])
             ledger.write()
         if asked_to_stop():
             return
+
+
+def _learn_from_the_best(work: Work, todo: list[range]) -> None:
+    """Before a process computes its first shard: settle the most promising tile of the whole grid, if it is in another's.
+
+    Else a shard that begins far from the best designs would look closely at nearly everything: what it is held against is what
+    it has found so far. The tile is not counted here.
+    """
+    best = work.order[0]
+    if todo and not work.kept.taught and not any(best in tiles for tiles in todo):
+        work.kept.counts = None
+        for _ in run(work.engine, work.kept, [best]):
+            pass
 
 
 def _promising(work: Work, todo: list[range]) -> Iterable[int]:

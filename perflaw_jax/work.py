@@ -20,7 +20,7 @@ from perflaw_jax.sweep import Kept, pilot
 
 TILE, LEAST_TILE = 2**24, 2**12  # candidates per tile
 ROW_TILE = 2**21  # candidates per tile where rows are streamed
-TILES = 64  # at least so many tiles, where that leaves SMALL_TILE candidates in each: what shards are made of
+TILES = 32  # at least so many tiles, where that leaves SMALL_TILE candidates in each: what shards are made of
 SMALL_TILE = 2**16
 MOST_PIECES = 1024  # a part never reaches from one piece of the grid into the next, so that shards may begin there
 
