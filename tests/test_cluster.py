@@ -112,7 +112,7 @@ def test_a_mistake_of_the_user_is_not_tried_again(tmp_path):
 
 def test_a_driver_that_is_stopped_says_what_becomes_of_the_jobs(whole, tmp_path, capsys):
     with pytest.raises(Stopped, match="its jobs were stopped; go on with --resume"):
-        run(Inline({4: 1}), tmp_path / "out", tick=lambda *_: signal.raise_signal(signal.SIGINT))
+        run(Inline({4: 1}), tmp_path / "out", tick=lambda *_: signal.raise_signal(signal.SIGTERM))
     run(Inline(), tmp_path / "out", resume=True)
     assert files(tmp_path / "out") == whole
     capsys.readouterr()

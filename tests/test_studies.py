@@ -54,7 +54,9 @@ def here(tmp_path):
 
 def start(where, *arguments):
     """The command in a process of its own."""
-    command = [sys.executable, "-c", "from perflaw_jax.cli import main; main()", "search", "small.toml", "--method", "optuna"]
+    # A shell that runs the tests in the background lets its children ignore Ctrl-C.
+    script = "import signal; signal.signal(2, signal.default_int_handler); from perflaw_jax.cli import main; main()"
+    command = [sys.executable, "-c", script, "search", "small.toml", "--method", "optuna"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*command, *map(str, arguments)], cwd=where, env=environment, **pipes)

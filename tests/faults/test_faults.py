@@ -31,7 +31,14 @@ training_flops = 1e24
 [output]
 rows = "feasible"
 """
-PERFLAW = "import sys; from perflaw_jax.cli import main; sys.argv[0] = 'perflaw'; main()"
+# A shell that runs the tests in the background lets its children ignore Ctrl-C.
+PERFLAW = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from perflaw_jax.cli import main
+sys.argv[0] = "perflaw"
+main()
+"""
 DEADLY = """
 import itertools, os, signal, sys
 calls, fatal = itertools.count(1), int(sys.argv.pop(1))
