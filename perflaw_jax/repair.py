@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-from perflaw_jax.interrupt import Stopped, stoppable
+from perflaw_jax.interrupt import Stopped
 from perflaw_jax.manifest import Shard, shard_problems
 from perflaw_jax.portion import WHOLE
 from perflaw_jax.progress import silent
@@ -16,7 +17,7 @@ from perflaw_jax.store import ResultDir
 from perflaw_jax.work import Work
 
 
-def repair(work: Work, directory: ResultDir, manifest: dict[str, Any]) -> bool:
+def repair(work: Work, directory: ResultDir, manifest: dict[str, Any], asked_to_stop: Callable[[], bool]) -> bool:
     """Make a finished sweep sound where files of rows alone are damaged; False where it is not sound afterwards.
 
     A part is a function of its tiles: what is written in its place has the bytes that the manifest says.
@@ -30,10 +31,8 @@ def repair(work: Work, directory: ResultDir, manifest: dict[str, Any]) -> bool:
     todo = Ranges(work.tiles_between(begin, end) for begin, end in ids)
     done = Ranges((tiles.start, tiles.stop) for tiles in todo.missing(range(work.tiles)))
     record = Record(index=WHOLE.index, count=WHOLE.count, tile=work.engine.tiling.tile, margin=0.0)
-    with stoppable() as asked_to_stop:
-        compute(work, directory, record, done, silent, asked_to_stop)
-        if asked_to_stop():
-            raise Stopped(f"stopped; the rows in {directory.path} are still damaged: go on with --resume")
+    if not compute(work, directory, record, done, silent, asked_to_stop).complete:
+        raise Stopped(f"stopped; some rows in {directory.path} are still damaged: go on with --resume")
     clear_records(directory.path)
     directory.tidy(shards)
     return not any(any(shard_problems(directory.path / shard.path, shard, manifest)) for shard in damaged)

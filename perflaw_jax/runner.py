@@ -142,18 +142,15 @@ def _made_ready(run: _Run) -> bool:
         directory.begin()
     else:
         now.check_same("start anew with --force" if whole else "delete it: --force is for whole sweeps")
-        if now.complete and how.resume and (not _problems(path) or (whole and repair(run.work, directory, now.manifest))):
+        if now.complete and how.resume:
             clear_records(path)  # a process that was killed at its very end left them
-            return True
+            if not verify(path) or (whole and repair(run.work, directory, now.manifest, run.asked_to_stop)):
+                return True
         if now.complete and not whole:
             raise StoreError(f"{path} holds the results of all shards already; choose another --out, or delete it")
         if now.complete:
             directory.begin()  # more than rows is damaged: all of it again
     return False
-
-
-def _problems(path: Path) -> list[str]:
-    return [problem for problem in verify(path) if "left over" not in problem]
 
 
 def _known(run: _Run) -> tuple[Record, Found]:
