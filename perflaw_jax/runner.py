@@ -156,10 +156,8 @@ def _made_ready(run: _Run) -> bool:
 def _known(run: _Run) -> tuple[Record, Found]:
     """The record to go on with, and those of other divisions, each without what is not on disk as it was written."""
     work, path, how = run.work, run.directory.path, run.how
-    tile, header, own = work.engine.tiling.tile, json.loads(work.header), None
-    found = read_records(path, header, besides=None if how.resume else run.portion.count)
-    widest = max((record.margin for record, _ in found), default=0.0)
-    found = [(record, ids) for record, ids in found if record.tile == tile and NARROW * record.margin >= widest]
+    own, header = None, json.loads(work.header)
+    found, widest = _usable(work, read_records(path, header, besides=None if how.resume else run.portion.count))
     if how.resume:
         mine = [(record, ids) for record, ids in found if record.portion == run.portion]
         for record, ids in mine:
@@ -167,7 +165,7 @@ def _known(run: _Run) -> tuple[Record, Found]:
             work.learn(ids)
     others = [(record, ids) for record, ids in found if record.count != run.portion.count]
     others = [(sound(work, run.directory, r, lambda: not run.asked_to_stop()), ids) for r, ids in others]
-    fresh = Record(index=run.portion.index, count=run.portion.count, tile=tile, margin=0.0)
+    fresh = Record(index=run.portion.index, count=run.portion.count, tile=work.engine.tiling.tile, margin=0.0)
     work.engine.margin = max(work.engine.margin, widest)
     return own or fresh, others
 
@@ -218,12 +216,17 @@ def _not_begun(path: Path, portion: Portion) -> list[str]:
 def _all_records(run: _Run, others: Found) -> Found:
     """The records of this division as they are now, and those of others as they were checked."""
     found = read_records(run.directory.path, json.loads(run.work.header))
-    ours = [(r, ids) for r, ids in found if r.tile == run.work.engine.tiling.tile and r.count == run.portion.count]
+    ours = [(r, ids) for r, ids in found if r.count == run.portion.count]
     checked = {record.portion for record, _ in others}
     new = [(r, ids) for r, ids in found if r.count != run.portion.count and r.portion not in checked]
-    together = [*ours, *others, *new]
-    widest = max((record.margin for record, _ in together), default=0.0)
-    return [(record, ids) for record, ids in together if NARROW * record.margin >= widest]
+    return _usable(run.work, [*ours, *others, *new])[0]
+
+
+def _usable(work: Work, found: Found) -> tuple[Found, float]:
+    """Records of the same tiles, without those at too narrow a margin, and the widest."""
+    widest = max((record.margin for record, _ in found), default=0.0)
+    tile = work.engine.tiling.tile
+    return [(r, ids) for r, ids in found if r.tile == tile and NARROW * r.margin >= widest], widest
 
 
 def merge(places: Sequence[Path], out: Path) -> Outcome:
