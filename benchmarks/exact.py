@@ -13,10 +13,10 @@ import numpy as np
 from benchmarks.throughput import dense_space
 from perflaw_jax.engine import Engine, Problem
 from perflaw_jax.exact import Found, Progress, Searcher
+from perflaw_jax.exhaustive import sweep
 from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.sweep import sweep
 
 ROUNDS = 5
 LONG = 30.0  # seconds, beside which compilation counts little: not timed again

@@ -12,7 +12,7 @@ from perflaw_jax.engine import Engine, Problem
 from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.sweep import Kept, run, sweep
+from perflaw_jax.exhaustive import Kept, run, sweep
 
 layers = int(sys.argv[1])
 names = ("num_hidden_layers", "hidden_size", "intermediate_size", "training_tokens")

@@ -10,13 +10,13 @@ import optuna
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine
+from perflaw_jax.exhaustive import sweep
 from perflaw_jax.job import make_problem
 from perflaw_jax.proposals import Choices
+from perflaw_jax.sampled import Judge, search
 from perflaw_jax.samplers import SAMPLERS, Asked, Verdict, batch_size, check_sampler, make_proposer
-from perflaw_jax.search import Judge, search
 from perflaw_jax.spec import load_spec
 from perflaw_jax.studies import InMemory
-from perflaw_jax.sweep import sweep
 
 SPEC = Path(__file__).parent.parent / "sweeps" / "dense-1e24.toml"
 TRIALS, NEAR = 1000, 0.1  # MMLU

@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks import rivals
 from perflaw_jax.engine import Engine, Problem
+from perflaw_jax.exhaustive import sweep
 from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.sweep import sweep
 
 BUDGET = 1e24
 TOP = 1000

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from perflaw_jax.engine import Engine, Problem
+from perflaw_jax.exhaustive import sweep
 from perflaw_jax.space import Space
-from perflaw_jax.sweep import sweep
 
 
 @dataclass

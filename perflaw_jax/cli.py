@@ -115,9 +115,9 @@ def predict(
     settings = {} if gamma == 1.0 else {"gamma": gamma}
     checked = spec.parse_spec({"law": chosen, "fixed": fixed, "law_settings": settings}, where="predict")
     entry = find_law(chosen).with_settings(checked.law_settings)
-    from perflaw_jax import predict as predicting
+    from perflaw_jax import prediction
 
-    result = predicting.predict(checked.fixed, entry)
+    result = prediction.predict(checked.fixed, entry)
     answers.predicted(result, as_json)
 
 
@@ -137,7 +137,7 @@ def models(
     """Show real models against the Performance Law, with errors per year and kind."""
     from perflaw_jax import datasets
     from perflaw_jax.laws import LAWS
-    from perflaw_jax.predict import score_models
+    from perflaw_jax.prediction import score_models
 
     scored = score_models(None if models_file is None else str(models_file))
     answers.models(scored, datasets.errors(scored), {name: LAWS[name].note for name in sorted({*scored["law"]})}, as_json)

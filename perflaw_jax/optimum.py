@@ -8,8 +8,8 @@ from typing import Any
 
 from perflaw_jax.columns import Columns
 from perflaw_jax.exact import exact_search
+from perflaw_jax.exhaustive import sweep
 from perflaw_jax.reduce import Batch
-from perflaw_jax.sweep import sweep
 
 MOST_SWEPT = 2**31  # candidates
 PATIENCE = 60.0  # seconds

@@ -18,6 +18,7 @@ import optuna
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
+from perflaw_jax.exhaustive import Kept
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.interrupt import Stopped
 from perflaw_jax.job import check_law, header, make_columns, make_problem
@@ -26,14 +27,13 @@ from perflaw_jax.optimum import distance
 from perflaw_jax.progress import Tick, silent
 from perflaw_jax.proposals import Choices
 from perflaw_jax.reduce import TopK
+from perflaw_jax.sampled import Judge, search
 from perflaw_jax.samplers import Direction, batch_size, check_sampler, default_sampler, make_proposer
-from perflaw_jax.search import Judge, search
 from perflaw_jax.searched import Searched, finish, unknown_counts
 from perflaw_jax.spec import SweepSpec
 from perflaw_jax.storages import shown
 from perflaw_jax.store import ResultDir
 from perflaw_jax.studies import Finished, InMemory, Stored, opened_study
-from perflaw_jax.sweep import Kept
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ import numpy as np
 
 from perflaw_jax.columns import Column, Columns
 from perflaw_jax.engine import Rows
+from perflaw_jax.exhaustive import Kept
 from perflaw_jax.manifest import Shard
 from perflaw_jax.store import ResultDir
-from perflaw_jax.sweep import Kept
 
 
 def best_columns(columns: Columns, ids: np.ndarray) -> dict[str, Column]:

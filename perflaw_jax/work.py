@@ -11,12 +11,12 @@ import numpy as np
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
+from perflaw_jax.exhaustive import Kept, pilot
 from perflaw_jax.job import believed, check_law, header, make_columns, make_problem
 from perflaw_jax.manifest import Shard
 from perflaw_jax.portion import Portion
 from perflaw_jax.space import Space
 from perflaw_jax.spec import SweepSpec
-from perflaw_jax.sweep import Kept, pilot
 
 TILE, LEAST_TILE = 2**24, 2**12  # candidates per tile
 ROW_TILE = 2**21  # candidates per tile where rows are streamed

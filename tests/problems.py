@@ -13,11 +13,11 @@ from brute import evaluate_all
 from hypothesis import strategies as st
 
 from perflaw_jax.design import QUANTITIES
+from perflaw_jax.exhaustive import Problem
 from perflaw_jax.laws import LAWS, PerformanceDense, PerformanceMoE
 from perflaw_jax.laws.pytree import pytree
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.sweep import Problem
 
 RANGES = {  # field -> least, most and step of what is drawn
     "num_hidden_layers": (2, 128, 1),

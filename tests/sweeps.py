@@ -4,11 +4,11 @@ from copy import copy
 from functools import cache
 from pathlib import Path
 
+from perflaw_jax.exhaustive import Kept
 from perflaw_jax.portion import Portion
 from perflaw_jax.progress import silent
 from perflaw_jax.runner import How, sweep_shard
 from perflaw_jax.spec import parse_spec
-from perflaw_jax.sweep import Kept
 from perflaw_jax.work import Work
 
 SPEC = {

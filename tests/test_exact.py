@@ -18,12 +18,12 @@ from perflaw_jax.bounds import UnboundedPrimitive
 from perflaw_jax.boxes import Grid, split
 from perflaw_jax.engine import Engine, Problem, as_batch
 from perflaw_jax.exact import exact_search
+from perflaw_jax.exhaustive import sweep
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.laws import FunctionLaw, Negated, PerformanceMoE
 from perflaw_jax.objective import Bound
 from perflaw_jax.reduce import TopK
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.sweep import sweep
 
 few = settings(
     max_examples=6,

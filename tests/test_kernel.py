@@ -6,14 +6,14 @@ import jax
 import pytest
 from jax import export
 
-from perflaw_jax import sweep as module
+from perflaw_jax import exhaustive as module
+from perflaw_jax.exhaustive import Engine, Kept, Problem
 from perflaw_jax.kernel import Task
 from perflaw_jax.laws import FlopsToPerformance, FunctionLaw, PerformanceMoE
 from perflaw_jax.laws.loss import ComputeLoss
 from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.sweep import Engine, Kept, Problem
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import reference
 from conftest import ROOT
 
 from perflaw_jax.catalogue import find_law
+from perflaw_jax.exhaustive import Problem, sweep
 from perflaw_jax.objective import as_limits, evaluate, make_design
 from perflaw_jax.spec import load_spec
-from perflaw_jax.sweep import Problem, sweep
 
 SPEC = ROOT / "sweeps" / "planner_default.toml"
 BUDGET = "limits.training_flops"

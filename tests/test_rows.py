@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from problems import families
 
 from perflaw_jax.columns import Columns
+from perflaw_jax.exhaustive import Engine, Kept, Problem, feasible_rows
 from perflaw_jax.laws import FunctionLaw, PerformanceDense
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.sweep import Engine, Kept, Problem, feasible_rows
 
 
 def as_written(columns):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from perflaw_jax import record as record_module
 from perflaw_jax import shard as shard_module
+from perflaw_jax.exhaustive import MarginExceeded
 from perflaw_jax.files import StoreError, write_json
 from perflaw_jax.interrupt import Stopped
 from perflaw_jax.lock import locked
@@ -22,7 +23,6 @@ from perflaw_jax.portion import Portion
 from perflaw_jax.record import read_records
 from perflaw_jax.runner import merge, run_sweep
 from perflaw_jax.spec import parse_spec
-from perflaw_jax.sweep import MarginExceeded
 from perflaw_jax.verify import verify
 from sweeps import SPEC, files, process, sweep
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from problems import spaces
 
 from perflaw_jax.design import FIELDS, Design
+from perflaw_jax.exhaustive import Engine, Kept, Problem, screen, settle
 from perflaw_jax.laws import PerformanceDense
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.sweep import Engine, Kept, Problem, screen, settle
 
 
 @st.composite

@@ -22,8 +22,8 @@ from perflaw_jax.files import StoreError
 from perflaw_jax.job import make_problem
 from perflaw_jax.optuna_runner import Plan, run_optuna
 from perflaw_jax.proposals import Choices
+from perflaw_jax.sampled import Judge, search
 from perflaw_jax.samplers import make_proposer
-from perflaw_jax.search import Judge, search
 from perflaw_jax.spec import load_spec, parse_spec
 from perflaw_jax.storages import drop_unfinished_line, opened, shown
 from perflaw_jax.studies import IDENTITY, Stored, Told, opened_study

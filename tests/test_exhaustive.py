@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from problems import OneOf, families
 
-from perflaw_jax import sweep as module
+from perflaw_jax import exhaustive as module
+from perflaw_jax.exhaustive import Engine, Kept, Problem, run, sweep
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Task
 from perflaw_jax.laws import FunctionLaw, Negated, PerformanceMoE
@@ -21,7 +22,6 @@ from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding
 from perflaw_jax.reduce import Batch, Counts, Marginals, TopK
 from perflaw_jax.space import Axis, Space
-from perflaw_jax.sweep import Engine, Kept, Problem, run, sweep
 
 few = settings(
     max_examples=6,

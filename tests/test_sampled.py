@@ -17,8 +17,8 @@ from perflaw_jax.engine import Engine, Problem
 from perflaw_jax.laws import PerformanceDense
 from perflaw_jax.objective import Bound
 from perflaw_jax.proposals import Choices
+from perflaw_jax.sampled import Judge, search
 from perflaw_jax.samplers import SAMPLERS, check_sampler, default_sampler, make_proposer
-from perflaw_jax.search import Judge, search
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.studies import InMemory
 
