@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS := .venv/.made pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep test faults lint bench constraints clean
+.PHONY: help sweep test faults browser configs lint bench constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -24,6 +24,12 @@ test: .venv/.dev ## all tests, doctests included
 
 faults: .venv/.dev ## kill a sweep 50 times at random moments, stop it, fill its disk
 	PERFLAW_KILLS=50 $(BIN)/python -m pytest -q -s tests/faults
+
+browser: .venv/.browser ## the report and the planner in a headless Chromium
+	$(BIN)/python -m pytest -q tests/browser
+
+configs: .venv/.hf ## exported configs built by transformers
+	$(BIN)/python -m pytest -q tests/hf
 
 lint: .venv/.dev ## formatting, lint, types, direction of imports
 	$(BIN)/ruff format --check .
@@ -57,6 +63,16 @@ bench: .venv/.bench ## candidates per second, against the rivals
 	@echo "installing into .venv, with the rivals of the benchmark ..." >&2
 	@$(PIP) install -qq -c constraints.txt -e '.[bench]'
 	@touch .venv/.base $@
+
+.venv/.browser: .venv/.dev
+	@echo "installing into .venv, with the planner and Playwright ..." >&2
+	@$(PIP) install -qq -c constraints.txt -e '.[dev,browser]'
+	@touch $@
+
+.venv/.hf: .venv/.dev
+	@echo "installing into .venv, with transformers and torch ..." >&2
+	@$(PIP) install -qq -c constraints.txt -e '.[dev,hf]'
+	@touch $@
 
 # One file for all Pythons: a line without a marker holds for every one of them.
 constraints: ## newest versions into constraints.txt: PYTHON311=... PYTHON312=...
