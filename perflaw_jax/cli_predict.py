@@ -48,6 +48,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Score one design: why it scores so, exact counts, what limits it, the nearest real models."""
+    from perflaw_jax.spec_toml import override
+
     given = {
         "num_hidden_layers": layers,
         "hidden_size": hidden,
@@ -71,7 +73,15 @@ def predict(
     imported = _imported(hf_config, megatron_args)
     fields: dict[str, Any] = {} if imported is None else dict(imported.fields)
     fields |= {name: value for name, value in given.items() if value is not None}
-    result = _predicted(fields, law, {} if gamma == 1.0 else {"gamma": gamma}, limit or ())
+    for option, name in (("--layers", "num_hidden_layers"), ("--hidden", "hidden_size")):
+        if name not in fields:
+            raise ValueError(f"{option} is missing ({name}); or give --hf-config FILE")
+    limits: dict[str, Any] = {}
+    for text in limit or ():
+        override(limits, text)
+    from perflaw_jax.prediction import predict_one
+
+    result = predict_one(fields, law, {} if gamma == 1.0 else {"gamma": gamma}, limits)
     if imported is not None:
         result |= {"family": imported.family, "import_notes": [*imported.notes]}
     answers.predicted(result, as_json)
@@ -88,23 +98,3 @@ def _imported(hf_config: Path | None, megatron_args: Path | None) -> Imported | 
     from perflaw_jax import configs
 
     return configs.read_config(hf_config) if hf_config is not None else configs.read_megatron(megatron_args)
-
-
-def _predicted(fields: dict[str, Any], law: str | None, settings: dict[str, float], limits: Any) -> dict[str, Any]:
-    from perflaw_jax.spec import parse_spec
-    from perflaw_jax.spec_toml import override
-
-    for option, name in (("--layers", "num_hidden_layers"), ("--hidden", "hidden_size")):
-        if name not in fields:
-            raise ValueError(f"{option} is missing ({name}); or give --hf-config FILE")
-    fields.setdefault("intermediate_size", 0)
-    chosen = law or ("performance-dense" if str(fields.get("num_experts", 0)) in ("0", "0.0") else "performance-moe")
-    document: dict[str, Any] = {"law": chosen, "fixed": fields, "law_settings": settings}
-    for text in limits:
-        override(document, f"limits.{text}")
-    checked = parse_spec(document, where="predict")
-    from perflaw_jax.catalogue import find_law
-    from perflaw_jax.objective import as_limits
-    from perflaw_jax.prediction import predict as predict_one
-
-    return predict_one(checked.fixed, find_law(chosen).with_settings(checked.law_settings), as_limits(checked.limits))

@@ -10,14 +10,32 @@ import numpy as np
 
 from perflaw_jax import accounting, datasets
 from perflaw_jax.accounting import quantity
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.confidence import Confidence
 from perflaw_jax.design import COUNTS, FIELDS, FRACTION, RATIOS, Design, is_fraction
 from perflaw_jax.explain import Explanation, explain
 from perflaw_jax.laws import LAWS, LawEntry
-from perflaw_jax.objective import WHOLE_TOLERANCE, Bound, make_design, possible_shape
+from perflaw_jax.objective import WHOLE_TOLERANCE, Bound, as_limits, make_design, possible_shape
+from perflaw_jax.spec import parse_spec
 
 NUMBERS = ("terms", "doubled", "used")  # of an explanation
 COMPARED = ("num_hidden_layers", "hidden_size", "ffn_width", "training_tokens")  # in what two models are near or far
+
+
+def predict_one(
+    fields: Mapping[str, Any], law: str | None, settings: Mapping[str, float], limits: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``predict`` for values as a user writes them, checked as those of a spec; without a law, a Performance Law."""
+    for name in ("num_hidden_layers", "hidden_size", "training_tokens"):
+        if name not in fields:
+            raise ValueError(f"{name} is missing")
+    fixed = {"intermediate_size": 0, **fields}
+    dense = str(fields.get("num_experts", 0)) in ("0", "0.0")
+    chosen = law or ("performance-dense" if dense else "performance-moe")
+    document = {"law": chosen, "fixed": fixed, "law_settings": dict(settings), "limits": dict(limits)}
+    checked = parse_spec(document, where="predict")
+    entry = find_law(chosen).with_settings(checked.law_settings)
+    return predict(checked.fixed, entry, as_limits(checked.limits))
 
 
 def predict(fields: Mapping[str, float], entry: LawEntry, limits: Mapping[str, Bound] | None = None) -> dict[str, Any]:
