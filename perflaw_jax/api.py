@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from perflaw_jax.files import as_place
 from perflaw_jax.loaded import Results
 from perflaw_jax.spec import SweepSpec, load_spec, parse_spec
+from perflaw_jax.spec_toml import override
 
 Spec = str | PathLike[str] | Mapping[str, Any] | SweepSpec
 
@@ -128,16 +131,8 @@ def _checked(spec: Spec, settings: Iterable[str]) -> SweepSpec:
     if isinstance(spec, (str, PathLike)):
         return load_spec(spec, settings)
     if isinstance(spec, SweepSpec):
-        if not (settings := [*settings]):
-            return spec
-        import json
-
         spec = json.loads(spec.canonical())
-    from copy import deepcopy
-
-    from perflaw_jax.spec_toml import override
-
-    document = deepcopy(dict(spec))
+    document = deepcopy(dict(cast(Mapping[str, Any], spec)))
     for text in settings:
         override(document, text)
     return parse_spec(document)

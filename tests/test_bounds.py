@@ -146,6 +146,7 @@ BINARY = {
     "largest": lambda x, y: jnp.max(jnp.concatenate([x[None], y[None]])) - jnp.min(jnp.stack([y, x])),
     "running": lambda x, y: jnp.cumsum(jnp.stack([x, y]))[1] - lax.cummax(jnp.stack([y, x]))[1],
     "running product": lambda x, y: jnp.cumprod(jnp.stack([x, y]))[1],
+    "second largest": lambda x, y: jax.lax.top_k(jnp.stack([x, y, x + y, x - y]), 2)[0][1],
     "sorted": lambda x, y: jnp.sort(jnp.stack([x, y, x + y]))[1],
     "any": lambda x, y: jnp.where(jnp.any(jnp.stack([x, y]) > 1) & jnp.all(jnp.stack([x, y]) > -3), x, y),
     "table": lambda x, y: jnp.asarray([1.0, -2.0, 4.0], x.dtype)[jnp.astype(jnp.clip(x, 0, 2), jnp.int32)] * y,

@@ -179,6 +179,23 @@ def sort(*operands: Any, dimension: int, **_: Any) -> Interval:
     return unknown_where(jnp.broadcast_to(nan, x.lower.shape), result)
 
 
+def top_k(x: Interval, *, k: int, axis: int | None = None, **_: Any) -> tuple[Interval, Interval]:
+    """The largest along an axis (the last if none is named), in descending order, and their places, which may be any.
+
+    NaN comes first, so that where there may be some nothing is known.
+    """
+    x = full(x)
+    along: int = x.lower.ndim - 1 if axis is None else axis
+    nan = jnp.broadcast_to(may_be_nan(x), x.lower.shape).any(along, keepdims=True)
+    same = x.same.all(along, keepdims=True)
+    lower, upper = (lax.slice_in_dim(jnp.flip(jnp.sort(end, along), along), 0, k, axis=along) for end in (x.lower, x.upper))
+    values = Interval(lower, upper, False, jnp.broadcast_to(same, lower.shape), x.positive)
+    places = Interval(
+        jnp.zeros(lower.shape, np.int32), jnp.full(lower.shape, x.lower.shape[along] - 1, np.int32), False, values.same
+    )
+    return unknown_where(jnp.broadcast_to(nan, lower.shape), values), places
+
+
 # --- matrices ----------------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from perflaw_jax.bounds.arrays import full, moved, stacked
 from perflaw_jax.bounds.choices import select_n
 from perflaw_jax.bounds.intervals import Interval, NoBounds, concrete, finished, lift
-from perflaw_jax.bounds.table import CALLS, MOVES, RULES
+from perflaw_jax.bounds.table import CALLS, MOVES, RULES, SEVERAL
 
 MOST_UNROLLED = 256  # steps of a loop
 
@@ -113,10 +113,10 @@ class _Interpreter:
             return self._scan(equation, operands)
         if name in MOVES:
             return moved(primitive, operands, params)
-        if name not in RULES:
+        if name not in RULES and name not in SEVERAL:
             raise UnboundedPrimitive(name)
         try:
-            return [RULES[name](*operands, **params)]
+            return [RULES[name](*operands, **params)] if name in RULES else [*SEVERAL[name](*operands, **params)]
         except NoBounds as error:
             raise UnboundedPrimitive(name, "has no interval bounds for operands that vary like these") from error
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
 from jax import lax
 
 from perflaw_jax.bounds import arrays, choices, rules
-from perflaw_jax.bounds.intervals import TRANSCENDENTAL
+from perflaw_jax.bounds.intervals import TRANSCENDENTAL, Interval
 from perflaw_jax.bounds.rules import STEEP, Rule, falling, monotone
 
 CALLS = frozenset(
@@ -112,3 +113,6 @@ RULES: dict[str, Rule] = {
     "dot_general": arrays.dot_general,
 }
 """Primitive by name -> its rule; ``cond`` and ``scan`` are the interpreter's."""
+
+SEVERAL: dict[str, Callable[..., tuple[Interval, ...]]] = {"top_k": arrays.top_k}
+"""The same for primitives of several results."""

@@ -41,8 +41,21 @@ class Ensemble(NamedTuple):
 
     def quantile(self, design: Design, share: float) -> Scalar:
         """The least score that at least ``share`` of the members do not exceed: always one of theirs."""
-        scores = jnp.sort(self.scores(design))
-        return scores[rank(share, len(scores))]
+        scores = self.scores(design)
+        return nth_lowest(scores, rank(share, len(scores)))
+
+
+def nth_lowest(scores: Scalar, n: int) -> Scalar:
+    """The score [count] with ``n`` before it in ascending order, NaN last; from the nearer end, which is faster than sorting.
+
+    >>> nth_lowest(jnp.array([3.0, 1.0, jnp.nan, 2.0]), 1).item()
+    2.0
+    """
+    known = jnp.where(jnp.isnan(scores), jnp.inf, scores)
+    above = len(scores) - 1 - n
+    if n <= above:
+        return -jax.lax.top_k(-known, n + 1)[0][n]
+    return jax.lax.top_k(known, above + 1)[0][above]
 
 
 def rank(share: float, count: int) -> int:
