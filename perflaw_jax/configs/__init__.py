@@ -6,9 +6,10 @@ What a format has no place for is refused by name, never approximated; what is r
 from collections.abc import Mapping
 
 from perflaw_jax.configs.held import CannotHold as CannotHold
+from perflaw_jax.configs.held import HeadCount as HeadCount
 from perflaw_jax.configs.held import shape_of
 from perflaw_jax.configs.hf_in import read_config as read_config
-from perflaw_jax.configs.hf_out import write_hf
+from perflaw_jax.configs.hf_out import TARGETS, write_hf
 from perflaw_jax.configs.imported import Imported as Imported
 from perflaw_jax.configs.maxtext_out import write_maxtext
 from perflaw_jax.configs.megatron_in import read_megatron as read_megatron
@@ -20,11 +21,13 @@ FORMATS = {"hf": write_hf, "megatron": write_megatron, "torchtitan": write_torch
 
 
 def check_format(format: str, family: str | None) -> None:
-    """ValueError for a format that is not known, or a family beside another format than hf."""
+    """ValueError for a format or a family that is not known, or a family beside another format than hf."""
     if format not in FORMATS:
         raise ValueError(f"--format: no format named {format!r}; {nearest(format, FORMATS)}")
     if family is not None and format != "hf":
         raise ValueError(f"--family: goes with --format hf alone, not with {format}")
+    if family is not None and family not in TARGETS:
+        raise ValueError(f"--family: no family named {family!r}; {nearest(family, TARGETS)}")
 
 
 def write_config(fields: Mapping[str, float], format: str, family: str | None = None) -> str:

@@ -23,6 +23,15 @@ class CannotHold(ValueError):
         self.field = field
 
 
+class HeadCount(CannotHold):
+    """The query heads cannot share the key/value heads evenly."""
+
+    def __init__(self, heads: float, groups: int):
+        """``groups`` key/value heads."""
+        super().__init__("num_attention_heads", heads, f"must be a multiple of num_key_value_heads = {groups}")
+        self.groups = groups
+
+
 def shape_of(fields: Mapping[str, float]) -> dict[str, int]:
     """Every field of a configuration, whole and consistent; Design's defaults for those that are not named.
 
@@ -53,7 +62,7 @@ def _whole(name: str, value: float | None) -> int:
 def _with_heads(shape: dict[str, int], heads: float) -> dict[str, int]:
     groups = shape["num_key_value_heads"]
     if not (heads > 0 and heads % groups == 0):
-        raise CannotHold("num_attention_heads", heads, f"must be a multiple of num_key_value_heads = {groups}")
+        raise HeadCount(heads, groups)
     return {**shape, "num_attention_heads": int(heads)}
 
 

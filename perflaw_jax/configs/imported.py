@@ -33,7 +33,7 @@ def imported(family: str, fields: Mapping[str, float], notes: list[str], say: Ca
             notes = [*notes, differs(moe * complete["hidden_size"], "the router of a single expert")]
         if not complete["first_k_dense_replace"]:
             complete["intermediate_size"] = 0  # no layer has it
-    return Imported(family, complete, tuple(notes))
+    return Imported(family, {**complete}, tuple(notes))
 
 
 def _check_experts(fields: Mapping[str, int], say: Callable[[str, str], ValueError]) -> None:

@@ -4,16 +4,19 @@ from collections.abc import Mapping
 
 from perflaw_jax.configs.held import refuse
 
+NONE = (
+    *("attention_bias", "qkv_bias", "mlp_bias"),  # attention_bias of base.yml is not the same in all decoder blocks
+    *("first_k_dense_replace", "shared_expert_intermediate_size"),  # only beside multi-head latent attention
+)
+
 
 def write_maxtext(shape: Mapping[str, int], family: str | None = None) -> str:
-    """YAML of overrides; the decoder block is Llama's, Qwen 2's (q, k, v biases), Qwen 3's (query/key norms), or their MoE."""
+    """YAML of overrides; the decoder block is Llama's, or Qwen 3's where queries and keys have norms, or their MoE."""
     moe = bool(shape["num_experts"])
-    block = {(0, 0): "llama2", (0, 1): "qwen2", (1, 0): "qwen3"} if not moe else {(0, 0): "mixtral", (1, 0): "qwen3_moe"}
-    none = dict.fromkeys(("attention_bias", "mlp_bias", "first_k_dense_replace", "shared_expert_intermediate_size"), (0,))
-    biases = (0,) if moe or shape["qk_norm"] else (0, 1)
-    refuse(shape, "maxtext without latent attention", {"gated_ffn": (1,), **none, "qkv_bias": biases})
+    refuse(shape, "maxtext", {"gated_ffn": (1,)} | dict.fromkeys(NONE, (0,)))
+    block = ("mixtral", "qwen3_moe") if moe else ("llama2", "qwen3")
     values = {
-        "decoder_block": f'"{block[shape["qk_norm"], shape["qkv_bias"]]}"',
+        "decoder_block": f'"{block[shape["qk_norm"]]}"',
         "base_num_decoder_layers": shape["num_hidden_layers"],
         "base_emb_dim": shape["hidden_size"],
         "base_mlp_dim": shape["intermediate_size"] or shape["moe_intermediate_size"],
@@ -25,7 +28,6 @@ def write_maxtext(shape: Mapping[str, int], family: str | None = None) -> str:
         "logits_via_embedding": _flag(shape["tie_word_embeddings"]),
         "normalize_embedding_logits": "false",
         "use_qk_norm": _flag(shape["qk_norm"]),
-        "attention_bias": _flag(shape["qkv_bias"]),
         "max_target_length": shape["context_length"],
     }
     if moe:
