@@ -104,8 +104,7 @@ def test_context_is_the_longest_position_and_tokens_are_never_read(tmp_path):
 
 @pytest.mark.parametrize("key", ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"])
 def test_every_spelling_of_the_experts_is_read(tmp_path, key):
-    value = {("num_experts" if name == "num_experts" else name): number for name, number in QWEN3_MOE.items()}
-    value[key] = value.pop("num_experts")
+    value = {key if name == "num_experts" else name: number for name, number in QWEN3_MOE.items()}
     assert read(tmp_path, value).fields == read(tmp_path, QWEN3_MOE).fields
 
 
@@ -171,7 +170,7 @@ def test_notes_say_what_a_design_does_not_hold(tmp_path, name, note):
         ({"model_type": ["llama"]}, "model_type: .* is not known"),
         (LLAMA | {"hiden_size": 1}, "unknown key 'hiden_size' for model_type llama; nothing is guessed"),
         (LLAMA | {"a": 1, "b": 2}, "unknown keys 'a', 'b'"),
-        (LLAMA | {"num_experts": 8}, "unknown key 'num_experts' for model_type llama"),
+        (LLAMA | {"num_local_experts": 8}, "unknown key 'num_local_experts' for model_type llama"),
         (LLAMA | {"hidden_size": "4096"}, "hidden_size: must be a whole number >= 1, not '4096'"),
         (LLAMA | {"hidden_size": 4096.5}, "hidden_size: must be a whole number"),
         (LLAMA | {"hidden_size": True}, "hidden_size: must be a whole number"),
@@ -451,6 +450,22 @@ def test_a_config_has_the_keys_of_both_eras():
     assert written["torch_dtype"] == written["dtype"]
     assert written["max_position_embeddings"] == 4096
     assert written["head_dim"] == 128
+
+
+def test_megatron_is_told_what_it_would_refuse_or_change():
+    lines = write_config(SPARSE | {"num_experts_per_tok": 1, "first_k_dense_replace": 1}, "megatron").splitlines()
+    assert {"--make-vocab-size-divisible-by 1", "--moe-router-pre-softmax", "--moe-layer-freq [0]*1+[1]*3"} <= {*lines}
+    assert "--moe-router-pre-softmax" not in write_config(SPARSE, "megatron")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="config.json: not a JSON file"):
+        read_config(tmp_path)
+    with pytest.raises(ValueError, match="config.json: not an argument list"):
+        read_megatron(tmp_path / "config.json")
+    with pytest.raises(FileNotFoundError):
+        read_config(tmp_path / "none.json")
 
 
 def test_maxtext_and_torchtitan_say_every_size():

@@ -40,9 +40,9 @@ GROUP_ROUTING = {
     *("n_group", "topk_group", "topk_method", "routed_scaling_factor", "scoring_func"),
     *("aux_loss_alpha", "seq_aux", "ep_size", "moe_router_dtype"),
 }
-LATENT = ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+LATENT = {"q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128}
 SOFTCAPS = {"hidden_activation", "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"}
-GEMMA = LLAMA_LIKE | SOFTCAPS | {"use_bidirectional_attention", "cache_implementation"}
+GEMMA = LLAMA_LIKE | SOFTCAPS | {"use_bidirectional_attention", "cache_implementation", "sliding_window_size"}
 
 
 class Family(NamedTuple):
@@ -127,12 +127,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "deepseek_v2": _LATENT._replace(
         defaults={"tie_word_embeddings": False, "max_position_embeddings": 2048, "first_k_dense_replace": 0}
-        | {"q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128}
+        | LATENT
         | {"n_shared_experts": 2, "num_nextn_predict_layers": 0}
     ),
     "deepseek_v3": _LATENT._replace(
         defaults={"tie_word_embeddings": False, "max_position_embeddings": 4096, "first_k_dense_replace": 3}
-        | {"q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128}
+        | LATENT
         | {"n_shared_experts": 1, "num_nextn_predict_layers": 1}
     ),
     "glm4_moe": Family(

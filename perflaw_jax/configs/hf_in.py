@@ -59,22 +59,24 @@ def _text_part(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _values(config: Mapping[str, Any], table: Family, family: str) -> dict[str, Any]:
     """Key, in the table's spelling -> value, with what transformers has for keys that are absent."""
+    must = MUST | {**table.must}
+    _refuse_unknown(config, {*table.keys, *table.defaults, *table.ignored, *must}, family)
     given: dict[str, Any] = {}
     for key, value in config.items():
         name = SPELLINGS.get(key, key)
         if name in given and given[name] != value:
             raise ValueError(f"{key}: {show(value)}, but another spelling of it says {show(given[name])}")
         given[name] = value
-    must = MUST | {**table.must}
-    _refuse_unknown(given, {*table.keys, *table.defaults, *table.ignored, *must}, family)
     for key, allowed in must.items():
-        if key in given and given[key] is not None and given[key] not in allowed:
-            raise ValueError(f"{key}: must be {' or '.join(map(show, allowed))}, a Design holds nothing else, got {given[key]}")
+        value = given.get(key)
+        if value is not None and value not in allowed:
+            wanted = " or ".join(map(show, allowed))
+            raise ValueError(f"{key}: must be {wanted}, a Design holds nothing else, not {show(value)}")
     return {**table.defaults, **given}
 
 
 def _refuse_unknown(config: Mapping[str, Any], known: set[str], family: str) -> None:
-    unknown = [show(key) for key in config if key not in known | METADATA | {*MUST}]
+    unknown = [show(key) for key in config if SPELLINGS.get(key, key) not in known | METADATA | {*MUST}]
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         plural = "s" if len(unknown) > 1 else ""
@@ -92,7 +94,7 @@ def _fields(values: Mapping[str, Any], table: Family) -> dict[str, int]:
         if value is not None:
             fields[field] = _checked(key, field_value, field, value)
     fields.setdefault("num_key_value_heads", fields["num_attention_heads"])
-    if "head_dim" not in fields and "v_head_dim" not in values:
+    if "head_dim" not in fields and "v_head_dim" not in values:  # that is the width of a head with latent attention
         width, heads = fields["hidden_size"], fields["num_attention_heads"]
         if width % heads:
             raise ValueError(f"head_dim: missing, and hidden_size = {width} is no multiple of num_attention_heads = {heads}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from perflaw_jax.configs.imported import differs, whole
+from perflaw_jax.spec_values import show
 
 Config = Mapping[str, Any]
 Fields = Mapping[str, int]
@@ -24,7 +25,8 @@ def dense_layers_by_list(config: Config, fields: Fields) -> Change:
     """``mlp_only_layers`` may only be the leading layers: a Design interleaves no MoE layers."""
     layers = config["mlp_only_layers"] or []
     if not isinstance(layers, list) or layers != list(range(len(layers))):
-        raise ValueError(f"mlp_only_layers: must be the leading layers, [0, 1, ...]; interleaved MoE is not read, got {layers}")
+        leading = "must be the leading layers, [0, 1, ...]; interleaved MoE is not read"
+        raise ValueError(f"mlp_only_layers: {leading}, got {show(layers)}")
     return {"first_k_dense_replace": len(layers)}, []
 
 
@@ -95,4 +97,4 @@ def _latent(width: int, heads: int, ranks: Mapping[str, int]) -> int:
 def further_prediction(config: Config, fields: Fields) -> Change:
     """Layers that predict tokens after the next one are no part of the model that transformers builds."""
     layers = config["num_nextn_predict_layers"]
-    return {}, [f"the {layers} layers that predict further tokens are not counted"] if layers else []
+    return {}, [f"layers for multi-token prediction: {show(layers)}, not counted"] if layers else []

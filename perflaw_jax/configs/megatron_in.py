@@ -25,8 +25,11 @@ def read_megatron(text_or_path: str | Path) -> Imported:
         OSError: the file cannot be read.
     """
     if isinstance(text_or_path, Path) or "--" not in text_or_path:
-        text = Path(text_or_path).read_text(encoding="utf-8")
         where = f"{text_or_path}: "
+        try:
+            text = Path(text_or_path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{where}not an argument list: not text") from None
     else:
         text, where = text_or_path, ""
     try:

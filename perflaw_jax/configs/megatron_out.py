@@ -21,6 +21,7 @@ def write_megatron(shape: Mapping[str, int], family: str | None = None) -> str:
         "disable-bias-linear": not shape["mlp_bias"],
         "add-qkv-bias": shape["qkv_bias"],
         "qk-layernorm": shape["qk_norm"],
+        "moe-router-pre-softmax": shape["num_experts_per_tok"] == 1,  # Megatron refuses one expert per token without it
     }
     values = {
         "num-layers": shape["num_hidden_layers"],
@@ -42,6 +43,7 @@ def write_megatron(shape: Mapping[str, int], family: str | None = None) -> str:
 
 
 def _experts(shape: Mapping[str, int]) -> dict[str, int | str]:
+    """The list of MoE layers has no quotes: it is then the same in a shell's array and in a file of arguments."""
     if not shape["num_experts"]:
         return {}
     dense, shared = shape["first_k_dense_replace"], shape["shared_expert_intermediate_size"]
