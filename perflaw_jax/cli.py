@@ -12,6 +12,7 @@ from perflaw_jax import answers
 from perflaw_jax.cli_common import DONE, FAILED, INFEASIBLE, WRONG_INPUT, Json, Law, Settings, Spec, fail
 from perflaw_jax.cli_fit import fit
 from perflaw_jax.cli_predict import predict
+from perflaw_jax.cli_show import export
 from perflaw_jax.cli_sweep import merge, sweep, verify
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
@@ -194,3 +195,4 @@ def curve(
 
 
 app.command()(verify)
+app.command()(export)

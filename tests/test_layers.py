@@ -17,6 +17,7 @@ HEAVY = ("jax", "pyarrow", "pandas", "pydantic", "optuna")
         ("perflaw_jax.cli", HEAVY),
         ("perflaw_jax.spec", ("jax",)),
         ("perflaw_jax.store", ("jax",)),
+        ("perflaw_jax.configs.ranked", ("jax", "pyarrow")),
     ],
 )
 def test_import_loads_none_of(module, forbidden):
