@@ -93,8 +93,12 @@ def _imported(hf_config: Path | None, megatron_args: Path | None) -> Imported | 
     """The design of a config file, if one is given."""
     if hf_config is not None and megatron_args is not None:
         raise ValueError("--hf-config and --megatron-args: give one of the two")
-    if hf_config is None and megatron_args is None:
-        return None
-    from perflaw_jax import configs
+    if hf_config is not None:
+        from perflaw_jax.configs import read_config
 
-    return configs.read_config(hf_config) if hf_config is not None else configs.read_megatron(megatron_args)
+        return read_config(hf_config)
+    if megatron_args is not None:
+        from perflaw_jax.configs import read_megatron
+
+        return read_megatron(megatron_args)
+    return None
