@@ -133,13 +133,15 @@ def test_an_exported_design_predicts_as_it_was_found(place, tmp_path, format, op
     rank = fitting(place)[0]
     row = pq.read_table(place / "results" / "top.parquet").to_pylist()[rank - 1]
     perflaw("export", "results", "--rank", rank, "--format", format, "--out", tmp_path / "model", cwd=place)
-    done = perflaw("predict", option, tmp_path / "model", "--tokens", row["training_tokens"], "--json")
+    done = perflaw("predict", option, tmp_path / "model", "--tokens", row["training_tokens"], "--json", cwd=tmp_path)
     assert json.loads(done.out)["score"] == pytest.approx(row["score"], abs=1e-9)
-    other = perflaw("predict", option, tmp_path / "model", "--tokens", row["training_tokens"], "--layers", 1, "--json")
+    other = perflaw(
+        "predict", option, tmp_path / "model", "--tokens", row["training_tokens"], "--layers", 1, "--json", cwd=tmp_path
+    )
     assert json.loads(other.out)["design"]["num_hidden_layers"] == 1  # options change what the config says
 
 
 def test_two_configs_are_a_mistake(tmp_path):
     (tmp_path / "a").write_text("{}")
-    done = perflaw("predict", "--hf-config", tmp_path / "a", "--megatron-args", tmp_path / "a", "--tokens", "1T")
+    done = perflaw("predict", "--hf-config", tmp_path / "a", "--megatron-args", tmp_path / "a", "--tokens", "1T", cwd=tmp_path)
     assert (done.code, done.err) == (2, "perflaw: --hf-config and --megatron-args: give one of the two\n")
