@@ -78,10 +78,10 @@ bench: .venv/.bench ## candidates per second, against the rivals
 constraints: ## newest versions into constraints.txt: PYTHON311=... PYTHON312=...
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; export LC_ALL=C; \
 	freeze() { \
-	  $$1 -m venv $$tmp/$$2; $$tmp/$$2/bin/python -m pip install -qq -e '.[dev,bench,plot]'; \
-	  $$tmp/$$2/bin/python -m pip freeze --exclude-editable | grep '^[A-Za-z0-9._-]*==' | sort > $$tmp/$$2.txt; \
+	  $$1 -m venv $$tmp/$$2; $$tmp/$$2/bin/python -m pip install -qq -e ".[dev,bench,plot,notebook,browser$$3]"; \
+	  $$tmp/$$2/bin/python -m pip freeze --exclude-editable | grep '^[A-Za-z0-9._-]*==' | sed 's/+cpu//' | sort > $$tmp/$$2.txt; \
 	}; \
-	freeze $(PYTHON311) old; freeze $(PYTHON312) new; \
+	freeze $(PYTHON311) old ,hf; freeze $(PYTHON312) new ''; \
 	{ comm -12 $$tmp/old.txt $$tmp/new.txt; \
 	  comm -23 $$tmp/old.txt $$tmp/new.txt | sed 's/$$/ ; python_version < "3.12"/'; \
 	  comm -13 $$tmp/old.txt $$tmp/new.txt | sed 's/$$/ ; python_version >= "3.12"/'; } | sort -f > $$tmp/all.txt; \
