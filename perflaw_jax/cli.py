@@ -11,6 +11,7 @@ import typer
 from perflaw_jax import answers
 from perflaw_jax.cli_common import DONE, FAILED, INFEASIBLE, WRONG_INPUT, Json, Settings, Spec, fail
 from perflaw_jax.cli_fit import fit
+from perflaw_jax.cli_show import report
 from perflaw_jax.cli_sweep import merge, sweep, verify
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
@@ -249,4 +250,5 @@ def curve(
         raise typer.Exit(fail("no candidate satisfies the limits under any of the budgets", INFEASIBLE))
 
 
+app.command()(report)
 app.command()(verify)

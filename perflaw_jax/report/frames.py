@@ -1,4 +1,4 @@
-"""What the figures are drawn from: scores with their direction, axes of the grid, and what is read off a table of best scores."""
+"""What the figures are drawn from: scores with their direction, axes of the grid, what is read off a table of scores."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ class Score:
     def near(self, best: float) -> float:
         """What counts as next to nothing beside the best: half a point, half a per cent of a loss or a fraction."""
         return 0.5 if abs(best) >= 10 else 0.005 * abs(best)
+
+    def near_words(self, best: float) -> str:
+        """The same in words."""
+        return "half a point" if abs(best) >= 10 else "0.5 %"
 
 
 class AxisView(NamedTuple):
@@ -114,11 +118,12 @@ def skyline(frame: DataFrame, over: str, score: Score) -> DataFrame:
 class Reading(NamedTuple):
     """What the best scores along one axis say.
 
-    ``half`` and ``double`` are (value, score lost there) at half and at twice the best value; None where the grid has none near.
+    ``half`` and ``double`` are (value, score lost there) at half and at twice the best value; None where there is none near.
     ``low`` and ``high`` are the ends of the range around the best within which the score is next to the best.
     """
 
     value: float
+    best: float  # the score there
     half: tuple[float, float] | None
     double: tuple[float, float] | None
     low: float
@@ -145,7 +150,13 @@ def read_axis(values: np.ndarray, scores: np.ndarray, score: Score) -> Reading |
     last = best + int(np.argmin(np.r_[good[best:], False])) - 1
     ends = best == 0, best == len(values) - 1
     return Reading(
-        float(values[best]), lost(values[best] / 2), lost(values[best] * 2), float(values[first]), float(values[last]), *ends
+        float(values[best]),
+        score.sign * float(signed[best]),
+        lost(values[best] / 2),
+        lost(values[best] * 2),
+        float(values[first]),
+        float(values[last]),
+        *ends,
     )
 
 

@@ -1,4 +1,4 @@
-"""Everything that a report shows, as plain tables, read from a result directory; what is missing has a sentence that says why."""
+"""Everything that a report shows, as plain tables, read from a result directory; what is missing has a sentence why."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SHOWN = 100  # of the best designs
+PERFORMANCE_LAWS = ("performance-dense", "performance-moe")
 T = TypeVar("T")
 
 
@@ -226,5 +227,5 @@ def _hold_against_models(found: Gathered, models: Path | None) -> None:
     frame = datasets.load_models(models)
     known = frame.loc[datasets.scored_rows(frame) & ~frame["score_is_post_trained"].to_numpy()]
     found.models = known.assign(**model_counts(known)).reset_index(drop=True)
-    if found.manifest["law"]["name"] in ("performance-dense", "performance-moe"):
+    if found.manifest["law"]["name"] in PERFORMANCE_LAWS:
         found.errors = datasets.errors(score_models(None if models is None else str(models)))

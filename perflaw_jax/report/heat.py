@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -58,13 +59,16 @@ class Plan:
         down, across = (self.space.axes[i] for i in pair)
         rows, columns = (np.asarray(self.space.axes[i].values)[self.kept[i]] for i in pair)
         score = np.where(np.isfinite(signed), self.sign * signed, np.nan)
-        thin = [axis_view(self.space.axes[i]).label for i in pair if len(self.kept[i]) < self.space.shape[i]]
-        steps = [-(-self.space.shape[i] // len(self.kept[i])) for i in pair if len(self.kept[i]) < self.space.shape[i]]
-        told = "; ".join(f"of {name} only every {_nth(step)} value" for name, step in zip(thin, steps, strict=True))
+        thin = {
+            axis_view(self.space.axes[i]).label: np.diff(self.kept[i])[0]
+            for i in pair
+            if len(self.kept[i]) < self.space.shape[i]
+        }
+        told = "; ".join(f"of {name} only every {_nth(step)} value" for name, step in thin.items())
         return HeatMap(axis_view(down), axis_view(across), rows, columns, score, f"{how} ({told})" if told else how)
 
 
-def _nth(step: int) -> str:
+def _nth(step: Any) -> str:
     return {2: "second", 3: "third"}.get(step, f"{step}th")
 
 

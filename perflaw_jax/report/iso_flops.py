@@ -1,4 +1,4 @@
-"""Iso-FLOP curves: at several levels of training FLOPs, the best score at each size; the certified best of each bin of sizes."""
+"""Iso-FLOP curves: at levels of training FLOPs, the best score at each size: the certified best of each bin of sizes."""
 
 from __future__ import annotations
 

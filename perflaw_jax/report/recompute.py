@@ -70,7 +70,7 @@ class Grid:
         return heat.Plan(space, first, second, digits, self.columns.sign)
 
     def heat_maps(self, pair: Sequence[str] | None, place: Path, manifest: Mapping[str, Any]) -> list[HeatMap]:
-        """Heat maps, that of ``pair`` first: from the rows of the result, else by sweeps, else slices through the best design."""
+        """Heat maps, that of ``pair`` first: from the rows of the result, by sweeps, or slices through the best design."""
         plan = self._plan(pair)
         if files := row_files(place, manifest):
             return heat.from_rows(plan, _ids(files))
@@ -100,5 +100,3 @@ class Grid:
 def _ids(files: Sequence[Path]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for batch in batches(files, ["candidate_id", "score"]):
         yield batch["candidate_id"].to_numpy(), batch["score"].to_numpy().astype(np.float64)
-
-

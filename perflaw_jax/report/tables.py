@@ -19,7 +19,7 @@ BATCH = 2**18  # rows in memory at a time: a row group of ours
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None, most: int | None = None) -> DataFrame:
-    """The first ``most`` rows of a file, or all, of the ``columns`` that it has, or of all; a ``StoreError`` where it is damaged."""
+    """The first ``most`` rows of a file, or all, of all or of some columns; a ``StoreError`` where it is damaged."""
     with _readable(path), path.open("rb") as opened:
         file = pq.ParquetFile(opened)
         names = [name for name in columns or file.schema_arrow.names if name in file.schema_arrow.names]
