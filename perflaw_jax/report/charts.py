@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,12 +24,13 @@ from perflaw_jax.figure_style import (
     places,
     ticks,
 )
-from perflaw_jax.report.frames import AxisView, HeatMap, Reading, Score, design_words, form_of, skyline, thinned
+from perflaw_jax.report.frames import AxisView, HeatMap, Reading, Score, design_words, form_of, skyline, thinned, tick_words
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13}
+FEW = 150  # points on a line that are marked one by one
 REACH = 10.0  # how many times further than the designs an axis reaches, for real models
 
 
@@ -45,21 +47,21 @@ def frontier(designs: DataFrame, over: str, score: Score, *, exact: bool = True,
     front = thinned(skyline(designs, over, score))
     figure = go.Figure()
     others = thinned(designs.sort_values(over, kind="stable"))
-    figure.add_trace(_points(others, over, score, "designs on the frontier", OTHERS, size=4, opacity=0.45))
+    figure.add_trace(_points(others, over, score, "on the frontier", OTHERS, size=4, opacity=0.45))
     if exact:
-        line = _points(front, over, score, f"best at most that many {label(over)}", FRONT, size=4)
+        line = _points(front, over, score, "best within the cost", FRONT, size=4)
         figure.add_trace(line.update(mode="lines+markers", line={"shape": "hv", "width": 2, "color": FRONT.colour}))
     best = designs.loc[[(score.sign * designs["score"]).idxmax()]]
-    figure.add_trace(_points(best, over, score, "the best design", BEST, size=15))
+    figure.add_trace(_points(best, over, score, "best design", BEST, size=15))
     low, high = designs[over].min(), designs[over].max()
     if models is not None:
         low, high = low / REACH, high * REACH
         shown = models[(models[over] >= low) & (models[over] <= high)]
         for kind, mark in REAL.items():
             figure.add_trace(
-                _real(shown[shown["kind"] == kind], over, f"real {'MoE' if kind == 'moe' else kind} models, reported", mark)
+                _real(shown[shown["kind"] == kind], over, f"{'MoE' if kind == 'moe' else kind} models (reported)", mark)
             )
-    _scale(figure.layout.xaxis, float(low) / 1.05, float(high) * 1.05, form=_tick(over), wide=is_wide([low, high]))
+    _scale(figure.layout.xaxis, float(low) / 1.05, float(high) * 1.05, name=over, wide=is_wide([low, high]))
     return _finished(figure, label(over), score.metric)
 
 
@@ -71,21 +73,12 @@ def marginal(axis: AxisView, frame: DataFrame, score: Score, reading: Reading | 
         f"{axis.label} {axis.form(v)}: " + ("none is feasible" if s != s else f"{score.metric} {points(s)}")
         for v, s in zip(values, frame["score"].to_numpy(float), strict=True)
     ]
-    line = {"color": FRONT.colour, "width": 2}
+    look = {"mode": "lines+markers" if len(frame) <= FEW else "lines", "line": {"color": FRONT.colour, "width": 2}}
     figure = go.Figure()
     if reading is not None:
         figure.add_vrect(x0=reading.low, x1=reading.high, fillcolor=GREY, opacity=0.15, line_width=0)
     figure.add_trace(
-        go.Scatter(
-            x=values,
-            y=frame["score"],
-            mode="lines+markers",
-            line=line,
-            marker={"size": 4},
-            hovertext=told,
-            hoverinfo="text",
-            showlegend=False,
-        )
+        go.Scatter(x=values, y=frame["score"], marker={"size": 4}, hovertext=told, hoverinfo="text", showlegend=False, **look)
     )
     if reading is not None:
         at = frame.iloc[[int(np.abs(values - reading.value).argmin())]]
@@ -132,7 +125,7 @@ def heat_map(heat: HeatMap, score: Score) -> go.Figure:
         mark = {"symbol": BEST.plotly, "size": 14, "color": BEST.colour, "line": {"color": "white", "width": 1}}
         figure.add_trace(go.Scatter(x=[column], y=[row], mode="markers", marker=mark, hoverinfo="skip", showlegend=False))
     for scale, axis, values in ((figure.layout.xaxis, across, heat.columns), (figure.layout.yaxis, down, heat.rows)):
-        at = places(values)
+        at = places(values, 6)
         scale.update(tickvals=at, ticktext=[axis.form(values[i]) for i in at], range=[-0.5, len(values) - 0.5], showgrid=False)
     return _finished(figure, across.label, down.label, height=480)
 
@@ -153,23 +146,13 @@ def iso_flops(frame: DataFrame, score: Score) -> go.Figure:
 def cuts(frame: DataFrame) -> go.Figure:
     """How many candidates each limit cuts: ``label`` and ``count``, most first."""
     count = frame["count"].to_numpy(float)
-    text = [f"{c:,.0f}" for c in count]
-    bar = go.Bar(
-        x=count,
-        y=frame["label"],
-        orientation="h",
-        text=text,
-        textposition="outside",
-        cliponaxis=False,
-        marker={"color": FRONT.colour},
-        hoverinfo="skip",
-    )
-    figure = go.Figure(bar)
+    names = ["<br>".join(wrap(_plain(name), 18)) for name in frame["label"]]
+    look = {"text": [f"{c:,.0f}" for c in count], "textposition": "outside", "cliponaxis": False, "hoverinfo": "skip"}
+    figure = go.Figure(go.Bar(x=count, y=names, orientation="h", marker={"color": FRONT.colour}, **look))
     high = max(float(count.max()), 1.0)
-    _scale(figure.layout.xaxis, 0.0, high, form=short, wide=False)
-    figure.update_xaxes(range=[0, 1.3 * high])
+    figure.update_xaxes(range=[0, high], showticklabels=False, showgrid=False)
     figure.update_yaxes(autorange="reversed", automargin=True, ticksuffix=" ", showgrid=False)
-    return _finished(figure, "candidates cut", "", height=110 + 42 * len(frame))
+    return _finished(figure, "candidates cut", "", height=100 + 46 * len(frame)).update_layout(margin={"r": 100})
 
 
 def curve(frame: DataFrame, over: str, name: str, title: str, law: Mapping[str, Any] | None = None) -> go.Figure:
@@ -195,7 +178,7 @@ def curve(frame: DataFrame, over: str, name: str, title: str, law: Mapping[str, 
         told_law = f"budget^{law['exponent']:.3f}"
         dash = {"color": ORANGE, "width": 1.5, "dash": "dash"}
         figure.add_trace(go.Scatter(x=budget, y=line, mode="lines", line=dash, name=told_law, hoverinfo="skip"))
-    _scale(figure.layout.xaxis, budget.min(), budget.max(), form=_tick(over), wide=is_wide(budget), pad=0.03)
+    _scale(figure.layout.xaxis, budget.min(), budget.max(), name=over, wide=is_wide(budget), pad=0.03)
     if name != "score":
         _scale(figure.layout.yaxis, values.min(), values.max(), form=form, wide=wide, pad=0.05)
     return _finished(figure, f"budget of {label(over)}", title, height=280)
@@ -226,23 +209,18 @@ def _plain(text: Any) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _tick(name: str) -> Any:
-    return (lambda value: power(value, 0)) if name.endswith("flops") else form_of(name)
-
-
-def _scale(axis: Any, low: float, high: float, *, form: Any, wide: bool, pad: float = 0.0) -> None:
+def _scale(axis: Any, low: float, high: float, *, form: Any = None, name: str = "", wide: bool, pad: float = 0.0) -> None:
     """Limits and round ticks in our own words: plotly would say G where a model has B."""
     at = ticks(low, high, wide=wide)
     ends = (np.log10(low), np.log10(high)) if wide else (low, high)
     room = pad * (ends[1] - ends[0]) or (abs(ends[0]) * 0.05 or 1.0) * (ends[1] == ends[0])
-    axis.update(
-        type="log" if wide else "linear", range=[ends[0] - room, ends[1] + room], tickvals=at, ticktext=[form(t) for t in at]
-    )
+    told = tick_words(name, at) if form is None else [form(t) for t in at]
+    axis.update(type="log" if wide else "linear", range=[ends[0] - room, ends[1] + room], tickvals=at, ticktext=told)
 
 
 def _finished(figure: go.Figure, across: str, up: str, height: int = 440) -> go.Figure:
-    figure.update_xaxes(title_text=_plain(across), zeroline=False, ticks="outside", minor={"ticks": ""})
-    figure.update_yaxes(title_text=_plain(up), zeroline=False, automargin=True)
+    figure.update_xaxes(title_text=_plain(across), zeroline=False, ticks="outside", tickangle=0)
+    figure.update_yaxes(title_text="<br>".join(wrap(_plain(up), 26)), zeroline=False, automargin=True)
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     return figure.update_layout(
         template="plotly_white",

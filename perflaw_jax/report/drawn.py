@@ -25,6 +25,12 @@ CURVE = (
 )
 
 
+def shown_costs(found: Gathered) -> list[str]:
+    """Those of ``COSTS`` in which the designs of the frontier differ."""
+    assert found.frontier is not None
+    return [name for name in COSTS if found.frontier[name].nunique() > 1]
+
+
 def frontier_costs(found: Gathered) -> list[str]:
     """The costs that a frontier minimises."""
     return [*found.manifest["spec"].get("output", {}).get("frontier", ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -28,7 +29,7 @@ from perflaw_jax.figure_style import (
 )
 from perflaw_jax.files import told, write_atomic
 from perflaw_jax.report.charts import REACH
-from perflaw_jax.report.frames import AxisView, HeatMap, Reading, Score, form_of, skyline, thinned
+from perflaw_jax.report.frames import AxisView, HeatMap, Reading, Score, skyline, thinned, tick_words
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -76,23 +77,20 @@ def _frontier(axes: Any, designs: DataFrame, over: str, score: Score, exact: boo
         ms=2.5,
         alpha=0.45,
         mew=0.6,
-        label="designs on the frontier",
+        label="on the frontier",
     )
     if exact:
         front = thinned(skyline(designs, over, score))
-        axes.step(
-            front[over], front["score"], where="post", color=FRONT.colour, lw=1.8, label=f"best at most that many {label(over)}"
-        )
+        axes.step(front[over], front["score"], where="post", color=FRONT.colour, lw=1.8, label="best within the cost")
     if models is not None:
         low, high = low / REACH, high * REACH
         for kind, mark in REAL.items():
             shown = models[(models[over] >= low) & (models[over] <= high) & (models["kind"] == kind)]
-            name = f"real {'MoE' if kind == 'moe' else kind} models, reported"
+            name = f"{'MoE' if kind == 'moe' else kind} models (reported)"
             axes.plot(shown[over], shown["mmlu"], mark.matplotlib, color=mark.colour, ms=4, alpha=0.75, mew=0, label=name)
     best = designs.loc[(score.sign * designs["score"]).idxmax()]
-    axes.plot([best[over]], [best["score"]], BEST.matplotlib, color=BEST.colour, ms=12, label="the best design", zorder=5)
-    form = (lambda v: power(v, 0)) if over.endswith("flops") else form_of(over)
-    _scale(axes.xaxis, low / 1.05, high * 1.05, form, wide=is_wide([low, high]))
+    axes.plot([best[over]], [best["score"]], BEST.matplotlib, color=BEST.colour, ms=12, label="best design", zorder=5)
+    _scale(axes.xaxis, low / 1.05, high * 1.05, name=over, wide=is_wide([low, high]))
     axes.set_xlabel(label(over))
 
 
@@ -109,7 +107,7 @@ def marginals(axes: Mapping[str, AxisView], frame: DataFrame, score: Score, read
             panel.axvspan(reading.low, reading.high, color=GREY, alpha=0.15, lw=0)
             panel.plot([reading.value], [reading.best], BEST.matplotlib, color=BEST.colour, ms=10, zorder=5)
         panel.plot(values, part["score"], "-o", color=FRONT.colour, ms=2.5, lw=1.4)
-        _scale(panel.xaxis, values.min(), values.max(), axes[name].form, wide=is_wide(values), pad=0.03)
+        _scale(panel.xaxis, values.min(), values.max(), form=axes[name].form, wide=is_wide(values), pad=0.03)
         panel.set_xlabel(_plain(axes[name].label))
     for panel in panels[::3]:
         panel.set_ylabel(_plain(score.metric))
@@ -152,7 +150,7 @@ def iso_flops(frame: DataFrame, score: Score) -> Figure:
             lw=1.2,
             label=f"{power(level)} FLOPs",
         )
-    _scale(axes.xaxis, frame["total_params"].min() / 1.05, frame["total_params"].max() * 1.05, short, wide=True)
+    _scale(axes.xaxis, frame["total_params"].min() / 1.05, frame["total_params"].max() * 1.05, name="total_params", wide=True)
     axes.set_xlabel("parameters")
     axes.set_ylabel(_plain(score.metric))
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
@@ -170,7 +168,7 @@ def cuts(frame: DataFrame) -> Figure:
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     high = max(float(count.max()), 1.0)
-    _scale(axes.xaxis, 0.0, high, short, wide=False)
+    _scale(axes.xaxis, 0.0, high, form=short, wide=False)
     axes.set_xlim(0, 1.25 * high)
     axes.set_xlabel("candidates cut")
     return figure
@@ -188,10 +186,9 @@ def curve(frame: DataFrame, over: str, shown: Mapping[str, str], laws: Mapping[s
         if law := laws.get(name):
             axes.plot(budget, law["coefficient"] * budget ** law["exponent"], "--", color=ORANGE, lw=1.2)
             axes.text(0.03, 0.97, f"budget^{law['exponent']:.3f}", transform=axes.transAxes, va="top", color=ORANGE)
-        form = (lambda v: power(v, 0)) if over.endswith("flops") else form_of(over)
-        _scale(axes.xaxis, budget.min(), budget.max(), form, wide=is_wide(budget), pad=0.03)
+        _scale(axes.xaxis, budget.min(), budget.max(), name=over, wide=is_wide(budget), pad=0.03)
         if name != "score":
-            _scale(axes.yaxis, values.min(), values.max(), form_of(name), wide=is_wide(values), pad=0.05)
+            _scale(axes.yaxis, values.min(), values.max(), name=name, wide=is_wide(values), pad=0.05)
         axes.set_title(_plain(title), loc="left")
         axes.set_xlabel(f"budget of {label(over)}")
     for axes in panels[len(shown) :]:
@@ -199,7 +196,7 @@ def curve(frame: DataFrame, over: str, shown: Mapping[str, str], laws: Mapping[s
     return figure
 
 
-def _scale(axis: Any, low: float, high: float, form: Callable[[float], str], *, wide: bool, pad: float = 0.0) -> None:
+def _scale(axis: Any, low: float, high: float, *, form: Any = None, name: str = "", wide: bool, pad: float = 0.0) -> None:
     """Limits and round ticks, as ``charts`` has them."""
     if wide:
         (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
@@ -209,7 +206,7 @@ def _scale(axis: Any, low: float, high: float, form: Callable[[float], str], *, 
         room = pad * (high - low) or (abs(low) * 0.05 or 1.0) * (low == high)
         ends = low - room, high + room
     at = ticks(low, high, wide=wide)
-    axis.set_ticks(at, [form(t) for t in at])
+    axis.set_ticks(at, tick_words(name, at) if form is None else [form(t) for t in at])
     axis.set_ticks([], minor=True)
     set_ends = axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim
     set_ends(*ends)
@@ -217,4 +214,4 @@ def _scale(axis: Any, low: float, high: float, form: Callable[[float], str], *, 
 
 def _plain(text: str) -> str:
     """Text that matplotlib shows as it is: between two dollar signs it reads formulas."""
-    return text.replace("$", r"\$")
+    return "\n".join(wrap(text.replace("$", r"\$"), 30))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from perflaw_jax.design import is_fraction
-from perflaw_jax.display import points, power, share, short, whole
+from perflaw_jax.display import points, power, short, whole
 from perflaw_jax.figure_style import label
 from perflaw_jax.space import Axis
 
@@ -63,9 +63,11 @@ def axis_view(axis: Axis | str) -> AxisView:
 def form_of(name: str) -> Callable[[float], str]:
     """How values of a quantity are written."""
     if is_fraction(name):
-        return share
+        return lambda value: f"{100 * value:.4g}%"
     if name.endswith("flops"):
-        return lambda value: power(value, 2)
+        return lambda value: power(value, 1 if float(power(value, 1)) == value else 2)
+    if name.endswith("_bytes"):
+        return lambda value: f"{value / 1e9:,.4g} GB"
     sizes = ("hidden_size", "intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size", "vocab_size")
     return whole if name in sizes else short
 
@@ -118,7 +120,8 @@ def skyline(frame: DataFrame, over: str, score: Score) -> DataFrame:
 class Reading(NamedTuple):
     """What the best scores along one axis say.
 
-    ``half`` and ``double`` are (value, score lost there) at half and at twice the best value; None where there is none near.
+    ``half`` and ``double`` are (value, score lost there) at about half and twice the best value: NaN where nothing is feasible,
+    None where the axis has no such value.
     ``low`` and ``high`` are the ends of the range around the best within which the score is next to the best.
     """
 
@@ -143,7 +146,7 @@ def read_axis(values: np.ndarray, scores: np.ndarray, score: Score) -> Reading |
     def lost(target: float) -> tuple[float, float] | None:
         near = int(np.abs(values - target).argmin())
         close = abs(values[near] - target) <= 0.15 * abs(target) and near != best
-        return (float(values[near]), float(signed[best] - signed[near])) if close and np.isfinite(signed[near]) else None
+        return (float(values[near]), float(signed[best] - signed[near])) if close else None
 
     good = signed >= signed[best] - score.near(float(signed[best]))  # False for NaN
     first = best - int(np.argmin(np.r_[good[best::-1], False])) + 1
@@ -160,6 +163,18 @@ def read_axis(values: np.ndarray, scores: np.ndarray, score: Score) -> Reading |
     )
 
 
+def tick_words(name: str, at: Sequence[float]) -> list[str]:
+    """Ticks of a quantity, as short as they can be told apart.
+
+    >>> tick_words("training_flops", [1e23, 3e23]), tick_words("training_flops", [4e23, 4.1e23])
+    (['1e23', '3e23'], ['4.0e23', '4.1e23'])
+    """
+    if not name.endswith("flops"):
+        return [form_of(name)(value) for value in at]
+    tried = [[power(value, digits) for value in at] for digits in range(4)]
+    return next((words for words in tried if len({*words}) == len(words)), tried[-1])
+
+
 def design_words(row: Mapping[str, float], score: Score | None = None) -> str:
     """One design in a line, for a label that appears on a point."""
     parts = [f"{whole(row['num_hidden_layers'])} layers", f"hidden {whole(row['hidden_size'])}"]
@@ -171,5 +186,5 @@ def design_words(row: Mapping[str, float], score: Score | None = None) -> str:
         if name in row:
             parts.append(f"{short(row[name])} {word}")
     if "training_flops" in row:
-        parts.append(f"{power(row['training_flops'], 2)} FLOPs")
+        parts.append(f"{form_of('training_flops')(row['training_flops'])} FLOPs")
     return (f"{score.metric} {points(row['score'])}: " if score else "") + ", ".join(parts)

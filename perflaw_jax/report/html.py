@@ -57,7 +57,7 @@ def table(name: str, columns: Mapping[str, tuple[Sequence[Any], Sequence[str]]],
     rows = zip(*(zip(*column, strict=True) for column in columns.values()), strict=True)
     body = [tag("tr", *(tag("td", text(shown), data_value=value) for value, shown in cells)) for cells in rows]
     head = tag("thead", tag("tr", *heads))
-    return _scrolling(caption, f'<table id="{text(name)}" data-sortable>{head}{tag("tbody", *body)}</table>')
+    return _scrolling(caption, f'<table id="{text(name)}" data-sortable>{head}{tag("tbody", *body)}</table>', "scroll long")
 
 
 def facts(caption: str, rows: Iterable[tuple[str, Sequence[Any]]], heads: Sequence[str] = (), **cell: str) -> str:
@@ -70,8 +70,8 @@ def facts(caption: str, rows: Iterable[tuple[str, Sequence[Any]]], heads: Sequen
     return _scrolling(caption, tag("table", head, tag("tbody", *body)))
 
 
-def _scrolling(caption: str, markup: str) -> str:
-    return tag("div", markup, class_="scroll", role="region", aria_label=caption, tabindex="0")
+def _scrolling(caption: str, markup: str, kind: str = "scroll") -> str:
+    return tag("div", markup, class_=kind, role="region", aria_label=caption, tabindex="0")
 
 
 def script(source: str) -> tuple[str, str]:

@@ -14,10 +14,11 @@ from perflaw_jax import __version__
 from perflaw_jax.display import designs, short
 from perflaw_jax.figure_style import label
 from perflaw_jax.report import charts, html, words
-from perflaw_jax.report.drawn import COSTS, curve_panels, frontier_costs, labelled_cuts
+from perflaw_jax.report.drawn import curve_panels, frontier_costs, labelled_cuts, shown_costs
 from perflaw_jax.report.gather import Gathered
 from perflaw_jax.report.html import chart, left_out, paragraph, section, tag, text
 
+MODELS = {("all", "all"): "all models"}
 Part = tuple[str, dict[str, Figure]]  # HTML and the figures that it names
 
 
@@ -43,6 +44,7 @@ def page(found: Gathered) -> str:
         "header",
         tag("h1", text(name)),
         paragraph(words.opening(found), class_="opening"),
+        paragraph(words.note(found)),
         tag("nav", tag("ul", *contents), aria_label="Contents"),
     )
     made = f"Made by perflaw_jax {__version__} from {found.kind}. This page asks nothing of any network."
@@ -78,8 +80,10 @@ def _document(title: str, body: str, figures: Mapping[str, Figure]) -> str:
 def _frontier(found: Gathered) -> Part:
     if found.frontier is None:
         return left_out(found.missing["frontier"]), {}
+    if not shown_costs(found):
+        return left_out("all designs on the frontier have the same training FLOPs and parameters"), {}
     figures, places, exact = {}, [], frontier_costs(found)
-    for over in COSTS:
+    for over in shown_costs(found):
         name = f"frontier-{over}"
         figures[name] = charts.frontier(found.frontier, over, found.score, exact=over in exact, models=found.models)
         caption = "" if over in exact else f"{label(over)} is no cost of this frontier (output.frontier), so no line is drawn."
@@ -87,7 +91,7 @@ def _frontier(found: Gathered) -> Part:
             chart(name, f"{found.score.metric} against {label(over)} on the frontier", 440, caption[:1].upper() + caption[1:])
         )
     costs = " and ".join(label(name) for name in exact) or "its costs"
-    said = f"{len(found.frontier):,} designs than which no other is better and cheaper in {costs}."
+    said = f"On the frontier are the designs than which no other is better and cheaper in {costs}: {len(found.frontier):,}."
     if found.manifest.get("search", {}).get("method") == "optuna":
         said += " They are the best of the trials, not of the grid."
     real = "Real models stand at their reported MMLU; those reported after post-training are left out."
@@ -138,7 +142,7 @@ def _iso(found: Gathered) -> Part:
         return left_out(found.missing["iso"]), {}
     said = (
         "Each line is a budget of training FLOPs; each point is the certified best design in one of twenty bins of sizes, all "
-        "axes free under the other limits. Where a line turns down, the size leaves too few tokens."
+        "axes free under the other limits. Where a line gets worse with size, the budget leaves too few tokens for it."
     )
     told = f"Best {found.score.metric} against parameters at levels of training FLOPs"
     return paragraph(said) + chart("iso-flops", told, 440), {"iso-flops": charts.iso_flops(found.iso, found.score)}
@@ -227,7 +231,10 @@ def _trust(found: Gathered) -> str:
     if found.errors is None:
         return told
     known = found.errors[["year", "kind", "count", "mean_absolute_error", "bias"]].itertuples(index=False, name=None)
-    rows = [(f"{year} {kind}".replace("moe", "MoE"), (n, f"{mae:.1f}", f"{bias:+.1f}")) for year, kind, n, mae, bias in known]
+    rows = [
+        (MODELS.get((year, kind)) or f"{year} {kind}".replace("moe", "MoE"), (n, f"{mae:.1f}", f"{bias:+.1f}"))
+        for year, kind, n, mae, bias in known
+    ]
     head = paragraph("The Performance Law against real models, in MMLU points (predicted - reported; nothing refitted):")
     return told + head + html.facts("errors of the law", rows, ["models released", "count", "mean absolute error", "bias"])
 

@@ -21,6 +21,12 @@ def named_law(found: Gathered) -> str:
     return f"{law['name']} ({law['note']})" if law["note"] else str(law["name"])
 
 
+def note(found: Gathered) -> str:
+    """What must be said wherever the law is shown; nothing for most laws."""
+    law = found.manifest["law"]
+    return f"A note on {law['name']}: {law['note']}." if law["note"] else ""
+
+
 def opening(found: Gathered) -> str:
     """The best design and the budget, in one or two sentences."""
     best, limits = found.best, limits_in_words(found.manifest["spec"].get("limits", {}))
@@ -32,14 +38,15 @@ def opening(found: Gathered) -> str:
     mixture = f" on {', '.join(shares)}" if shares else ""
     what = f"{shape(best)}, trained on {short(best['training_tokens'])} tokens{mixture}"
     counted = f"{short(best['total_params'])} parameters{_active(best)} and {power(best['training_flops'])} training FLOPs"
+    law = found.manifest["law"]["name"]
     scored = f"{found.score.metric} {points(best['score'])}"
     if found.curve:
         over = found.curve["over"]
         under = f"Under the greatest budget, {form_of(over)(best['budget'])} {label(over)},"
-        return f"{under} the best of {among} has {what}: {counted}. {named_law(found)} gives it {scored}."
+        return f"{under} the best of {among} has {what}: {counted}. {law} gives it {scored}."
     under = f"With {limits}, the" if limits else "The"
     proved = "best found of" if found.manifest.get("search", {}).get("method") == "optuna" else "best of"
-    return f"{under} {proved} {among} has {what}: {counted}. {named_law(found)} gives it {scored}."
+    return f"{under} {proved} {among} has {what}: {counted}. {law} gives it {scored}."
 
 
 def _active(design: Mapping[str, Any]) -> str:
@@ -94,7 +101,7 @@ def reading_in_words(axis: AxisView, reading: Reading, score: Score) -> str:
     end = ", the least on the grid" if reading.at_start else ", the most on the grid" if reading.at_end else ""
     told = [f"Best at {axis.form(reading.value)}{end}."]
     ends = ("Half", reading.half), ("Twice", reading.double)
-    costs = [f"{word} ({axis.form(at[0])}) loses {points_lost(at[1])}." for word, at in ends if at]
+    costs = [f"{word} ({axis.form(at[0])}) {points_lost(at[1])}." for word, at in ends if at]
     near = score.near_words(reading.best)
     if reading.low == reading.high:
         flat = f"No other value comes within {near}."
@@ -104,12 +111,14 @@ def reading_in_words(axis: AxisView, reading: Reading, score: Score) -> str:
 
 
 def points_lost(lost: float) -> str:
-    """A difference between scores, in two digits.
+    """What is lost, in two digits.
 
-    >>> points_lost(5.734), points_lost(0.00742), points_lost(0.0)
-    ('5.7', '0.0074', 'nothing')
+    >>> points_lost(5.0), points_lost(0.00742), points_lost(0.0), points_lost(float("nan"))
+    ('loses 5.0', 'loses 0.0074', 'loses nothing', 'leaves nothing feasible')
     """
-    return f"{lost:.2g}" if lost else "nothing"
+    if lost != lost:
+        return "leaves nothing feasible"
+    return f"loses {lost:.1f}" if lost >= 1 else f"loses {lost:.2g}" if lost else "loses nothing"
 
 
 def discount_in_words(found: Gathered) -> str | None:
@@ -122,7 +131,7 @@ def discount_in_words(found: Gathered) -> str | None:
     z = (10 / width + 20 / best["hidden_size"]) * w["gamma"] * best["num_hidden_layers"]
     lost = (w["layers"] + w["hidden"] + w["ffn"] + w["tokens"]) * z**2
     return (
-        f"Depth pays until the law's instability discount bites: it takes {points_lost(lost)} points from the best design, and "
+        f"Depth pays until the law's instability discount bites: it takes {lost:.1f} points from the best design, and "
         "grows with the square of layers / width. Width pays little by itself, but makes depth affordable."
     )
 
@@ -139,14 +148,14 @@ def flatness(found: Gathered) -> str:
     if not ranges:
         return ""
     near = found.score.near_words(next(iter(readings.values())).best)
-    return f"Designs within {near} of the best are to be had with {', with '.join(ranges)}, the rest chosen to suit."
+    return f"Within {near} of the best lie designs with {', '.join(ranges)}: one at a time, the rest chosen to suit."
 
 
 def trust(found: Gathered) -> list[str]:
     """How far the scores can be trusted, a paragraph each."""
     law, told = found.manifest["law"], []
     if law["note"]:
-        told.append(f"Note on the law: {law['note']}.")
+        told.append(note(found))
     if found.entry is not None:
         told.append(f"It holds for: {found.entry.valid}.")
     if "extrapolated" in found.top and len(found.top):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from perflaw_jax.files import told, write_atomic
 from perflaw_jax.report import figures
-from perflaw_jax.report.drawn import COSTS, curve_panels, frontier_costs, labelled_cuts
+from perflaw_jax.report.drawn import curve_panels, frontier_costs, labelled_cuts, shown_costs
 from perflaw_jax.report.gather import Gathered, gather
 from perflaw_jax.report.page import page
 from perflaw_jax.store import FIGURES, PAGE
@@ -44,9 +44,9 @@ def pictures(found: Gathered) -> Iterator[tuple[str, Callable[[], Figure]]]:
     if found.curve and not found.top.empty:
         laws = found.manifest.get("power_laws", {})
         yield "curve", partial(figures.curve, found.top, found.curve["over"], curve_panels(found), laws)
-    if found.frontier is not None:
+    if found.frontier is not None and (costs := shown_costs(found)):
         exact = frontier_costs(found)
-        yield "frontier", partial(figures.frontier, found.frontier, COSTS, score, exact, found.models)
+        yield "frontier", partial(figures.frontier, found.frontier, costs, score, exact, found.models)
     if found.marginals is not None and found.readings:
         yield "marginals", partial(figures.marginals, found.axes, found.marginals, score, found.readings)
     if found.heat:
