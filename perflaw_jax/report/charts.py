@@ -172,7 +172,6 @@ def curve(frame: DataFrame, over: str, name: str, title: str, law: Mapping[str, 
             showlegend=False,
         )
     )
-    wide = name != "score" and is_wide(values)
     if law is not None:
         line = law["coefficient"] * budget ** law["exponent"]
         told_law = f"budget^{law['exponent']:.3f}"
@@ -180,7 +179,7 @@ def curve(frame: DataFrame, over: str, name: str, title: str, law: Mapping[str, 
         figure.add_trace(go.Scatter(x=budget, y=line, mode="lines", line=dash, name=told_law, hoverinfo="skip"))
     _scale(figure.layout.xaxis, budget.min(), budget.max(), name=over, wide=is_wide(budget), pad=0.03)
     if name != "score":
-        _scale(figure.layout.yaxis, values.min(), values.max(), form=form, wide=wide, pad=0.05)
+        _scale(figure.layout.yaxis, values.min(), values.max(), form=form, wide=values.min() > 0, pad=0.05)
     return _finished(figure, f"budget of {label(over)}", title, height=280)
 
 

@@ -188,7 +188,7 @@ def curve(frame: DataFrame, over: str, shown: Mapping[str, str], laws: Mapping[s
             axes.text(0.03, 0.97, f"budget^{law['exponent']:.3f}", transform=axes.transAxes, va="top", color=ORANGE)
         _scale(axes.xaxis, budget.min(), budget.max(), name=over, wide=is_wide(budget), pad=0.03)
         if name != "score":
-            _scale(axes.yaxis, values.min(), values.max(), name=name, wide=is_wide(values), pad=0.05)
+            _scale(axes.yaxis, values.min(), values.max(), name=name, wide=values.min() > 0, pad=0.05)
         axes.set_title(_plain(title), loc="left")
         axes.set_xlabel(f"budget of {label(over)}")
     for axes in panels[len(shown) :]:

@@ -69,7 +69,9 @@ class Plan:
 
 
 def _nth(step: Any) -> str:
-    return {2: "second", 3: "third"}.get(step, f"{step}th")
+    return {2: "second", 3: "third"}.get(
+        int(step), f"{step}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(step % 10, 'th') if step % 100 // 10 != 1 else 'th' }"
+    )
 
 
 def choose_pair(space: Space, wanted: Sequence[str] | None) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -13,57 +13,76 @@ from perflaw_jax.columns import Columns
 from perflaw_jax.curve import within
 from perflaw_jax.engine import Problem
 from perflaw_jax.exact import Progress, Searcher
-from perflaw_jax.exhaustive import sweep
 from perflaw_jax.objective import Bound
 from perflaw_jax.reduce import Batch
+from perflaw_jax.report.tables import Feasible
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-COARSE, FINE = 16, 20  # bins of sizes: to find which are feasible, and to draw
-SWEPT = 2**27  # candidates: up to here a sweep takes less time than a search
+BINS = 20  # of sizes, at equal ratios
 MOST_BOXES = 2**22  # over all searches
 MOST_AXES = 12  # of which every corner is looked at
+FLOAT32 = 1e-6  # relative: what rows may be off by
 
 
 class TooHard(ValueError):
     """The searches take too long."""
 
 
-def iso_flops(columns: Columns, levels: list[float], cost: int) -> DataFrame:
-    """The best design at each level of FLOPs (a maximum) in each of ``FINE`` bins of total parameters.
+def from_rows(columns: Columns, levels: list[float], rows: Callable[[], Iterable[Feasible]]) -> DataFrame:
+    """The best design at each level of FLOPs (a maximum) in each of ``BINS`` bins of total parameters, from all feasible rows.
 
     Args:
-        columns: of the engine whose problem is asked.
+        columns: evaluates candidates.
         levels: descending.
-        cost: of a whole sweep, in candidates.
+        rows: makes a stream of all feasible rows; it is read twice.
 
     Returns:
         ``level``, ``total_params``, ``score``, ``training_flops`` and the fields of the design, by level and size.
 
     Raises:
-        ValueError: the sizes do not differ, no level is feasible, or it takes too long.
+        ValueError: the sizes do not differ, or no level is feasible.
     """
-    import pandas as pd
+    low, high = np.inf, 0.0
+    for batch in rows():
+        within_budget = batch.sizes[batch.flops <= levels[0] * (1 + FLOAT32)]
+        if len(within_budget):
+            low, high = min(low, float(within_budget.min())), max(high, float(within_budget.max()))
+    edges = _edges(low, high)
+    best, ids = np.full((len(levels), BINS), -np.inf), np.full((len(levels), BINS), -1)
+    ends = np.array(levels)
+    ends[0] *= 1 + FLOAT32
+    for batch in rows():
+        level = np.searchsorted(-ends, -batch.flops, side="right") - 1  # the lowest that it keeps to, -1 for none
+        place = np.clip(np.searchsorted(edges, batch.sizes, side="right") - 1, 0, BINS - 1)
+        cell = (np.maximum(level, 0), place)
+        signed = np.where(level >= 0, columns.sign * batch.score, -np.inf)
+        np.maximum.at(best, cell, signed)
+        record = np.flatnonzero((signed >= best[cell]) & (level >= 0))
+        ids[cell[0][record], cell[1][record]] = batch.ids[record]
+    for level in range(len(levels) - 2, -1, -1):  # what keeps to a level keeps to those above it
+        better = best[level + 1] > best[level]
+        best[level][better], ids[level][better] = best[level + 1][better], ids[level + 1][better]
+    return _table([_record(columns, level, int(id)) for level, line in zip(levels, ids, strict=True) for id in line if id >= 0])
 
-    best = _solver(columns, cost)
+
+def from_searches(columns: Columns, levels: list[float]) -> DataFrame:
+    """The same by an exact search per level and bin; a ValueError where that takes too long, too."""
     low, high = _sizes(columns)
-    if not high > low * 1.01:
-        raise ValueError("all designs of the grid have about the same number of parameters")
-    problem = columns.engine.problem
-    edges = np.geomspace(low, high, COARSE + 1)
-    reached = [i for i in range(COARSE) if len(best(_binned(problem, levels[0], edges[i], edges[i + 1])).score)]
+    problem, best = columns.engine.problem, _searches(columns)
+    edges = _edges(low, high)
+    reached = [i for i in range(BINS) if len(best(_binned(problem, levels[0], edges[i], edges[i + 1])).score)]
     if not reached:
         raise ValueError("no bin of sizes holds a feasible design")
-    edges = np.geomspace(edges[reached[0]], edges[reached[-1] + 1], FINE + 1)
-    found = [
-        record
-        for level in levels
-        for first, last in zip(edges, edges[1:], strict=False)
-        for record in _records(columns, best, _binned(problem, level, first, last), level)
-    ]
-    frame = pd.DataFrame(found).drop_duplicates(["level", "candidate_id"])
-    return frame.sort_values(["level", "total_params"], ascending=[False, True], ignore_index=True)
+    edges = np.geomspace(edges[reached[0]], edges[reached[-1] + 1], BINS + 1)
+    found = []
+    for level in levels:
+        for first, last in zip(edges, edges[1:], strict=False):
+            asked = _binned(problem, level, first, last)
+            at = replace(columns, engine=columns.engine.at(asked))
+            found += [_record(at, level, int(id)) for id in best(asked).candidate_id]
+    return _table(found)
 
 
 def levels_up_to(budget: float, least: float | None, count: int = 6) -> list[float]:
@@ -80,30 +99,37 @@ def _binned(problem: Problem, level: float, low: float, high: float) -> Problem:
     return replace(capped, limits={**capped.limits, "total_params": inside})
 
 
-def _records(columns: Columns, best: Callable[[Problem], Batch], problem: Problem, level: float) -> Iterator[dict[str, Any]]:
-    found = best(problem)
-    if len(found.score):
-        at = replace(columns, engine=columns.engine.at(problem))
-        rows = at.of(found.candidate_id)
-        yield {
-            "level": level,
-            "candidate_id": int(found.candidate_id[0]),
-            "score": columns.sign * float(found.score[0]),
-            "training_flops": float(found.training_flops[0]),
-            **{name: float(values[0]) for name, values in at.design(rows).items()},
-            "total_params": float(found.total_params[0]),
-        }
+def _edges(low: float, high: float) -> np.ndarray:
+    """Edges of the bins between two sizes; a ValueError where they are about the same."""
+    if not high:
+        raise ValueError("no candidate is feasible")
+    if not high > low * 1.01:
+        raise ValueError("all designs have about the same number of parameters")
+    return np.geomspace(low, high, BINS + 1)
 
 
-def _solver(columns: Columns, cost: int) -> Callable[[Problem], Batch]:
-    """The best candidate of a problem with other numbers in its limits."""
+def _record(columns: Columns, level: float, id: int) -> dict[str, Any]:
+    rows = columns.of(np.array([id]))
+    return {
+        "level": level,
+        "candidate_id": id,
+        "score": columns.sign * float(rows.decided.score[0]),
+        "training_flops": float(rows.decided.training_flops[0]),
+        **{name: float(values[0]) for name, values in columns.design(rows).items()},
+        "total_params": float(rows.decided.total_params[0]),
+    }
+
+
+def _table(records: list[dict[str, Any]]) -> DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(records).drop_duplicates(["level", "candidate_id"])
+    return frame.sort_values(["level", "total_params"], ascending=[False, True], ignore_index=True)
+
+
+def _searches(columns: Columns) -> Callable[[Problem], Batch]:
+    """The best candidate of a problem with other numbers in its limits, by programs compiled once."""
     engine = columns.engine
-    if cost <= SWEPT:
-
-        def swept(problem: Problem) -> Batch:
-            return sweep(problem, top=1, marginals=False, counts=False, engine=engine.at(problem)).top.finish()
-
-        return swept
     searcher = Searcher(_binned(engine.problem, 1.0, 1.0, 1.0), engine)
     spent = 0
 

@@ -11,10 +11,11 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from perflaw_jax import __version__
-from perflaw_jax.display import designs, short
+from perflaw_jax.display import designs
 from perflaw_jax.figure_style import label
 from perflaw_jax.report import charts, html, words
 from perflaw_jax.report.drawn import curve_panels, frontier_costs, labelled_cuts, shown_costs
+from perflaw_jax.report.frames import form_of
 from perflaw_jax.report.gather import Gathered
 from perflaw_jax.report.html import chart, left_out, paragraph, section, tag, text
 
@@ -155,7 +156,7 @@ def _designs(found: Gathered) -> Part:
     shown = designs(top, None, found.score.metric)
     columns: dict[str, Any] = {"rank": ([*range(1, len(found.top) + 1)], [str(i + 1) for i in range(len(found.top))])}
     if found.curve:
-        columns = {"budget": (top["budget"].tolist(), [short(v) for v in top["budget"]])}
+        columns = {"limit": (top["budget"].tolist(), [form_of(found.curve["over"])(v) for v in top["budget"]])}
     columns |= {name: (_sort_keys(found, name), cells) for name, cells in shown.items()}
     if "extrapolated" in top:
         columns["extrapolates"] = (top["extrapolation"].tolist(), ["yes" if far else "no" for far in top["extrapolated"]])
@@ -264,7 +265,7 @@ def _provenance(found: Gathered) -> str:
             html.facts("provenance", [(name, [value]) for name, value in pairs], class_="text"),
             tag("h3", "Spec"),
             tag("pre", text(words.toml(manifest["spec"])), tabindex="0"),
-            tag("details", tag("summary", f"{len(shards)} files and their SHA-256"), kept),
+            tag("details", tag("summary", "Files and their SHA-256"), kept),
             paragraph("perflaw verify holds every file against these.", class_="quiet"),
         ]
     )

@@ -14,19 +14,20 @@ import numpy as np
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.curve import within
-from perflaw_jax.engine import Engine
-from perflaw_jax.exhaustive import sweep
+from perflaw_jax.engine import Engine, Slab
+from perflaw_jax.exhaustive import WIDENING, Kept, MarginExceeded, feasible_rows, sweep
 from perflaw_jax.job import believed, check_law, header, make_columns, make_problem
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.manifest import difference
-from perflaw_jax.report import heat
+from perflaw_jax.report import heat, iso_flops
 from perflaw_jax.report.frames import HeatMap
-from perflaw_jax.report.iso_flops import iso_flops
-from perflaw_jax.report.tables import batches, row_files
+from perflaw_jax.report.tables import Feasible, batches, row_files
 from perflaw_jax.spec import SweepSpec
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+STREAMED = 2**26  # candidates: up to here every one is looked at; beyond, sweeps and searches take less time
 
 
 def load_law(spec: SweepSpec, manifest: Mapping[str, Any]) -> LawEntry:
@@ -61,6 +62,22 @@ class Grid:
         """Evaluates candidates by their ids."""
         return make_columns(Engine(self.problem), self.spec, self.entry)
 
+    def feasible(self) -> Iterator[Feasible]:
+        """All feasible candidates in the order of their ids; it may begin again, so some may come twice."""
+        kept = Kept.empty(self.problem, top=1, marginals=False, counts=False)
+        while True:
+            try:
+                for _, slab in feasible_rows(self._in_order, kept):
+                    if len(slab.ids):
+                        yield _flat(slab, self._in_order.tiling.tile, self.columns.sign)
+                return
+            except MarginExceeded:
+                self._in_order.margin *= WIDENING
+
+    @cached_property
+    def _in_order(self) -> Engine:
+        return Engine(self.problem, in_order=True)
+
     def _plan(self, pair: Sequence[str] | None) -> heat.Plan:
         space = self.problem.space
         first, second = heat.choose_pair(space, pair)
@@ -74,6 +91,8 @@ class Grid:
         plan = self._plan(pair)
         if files := row_files(place, manifest):
             return heat.from_rows(plan, _ids(files))
+        if self.cost <= STREAMED:
+            return heat.from_rows(plan, ((batch.ids, batch.score) for batch in self.feasible()))
         if self.cost <= heat.MOST_SWEPT:
             return heat.from_sweeps(plan, self.problem, self.cost)
         return heat.slices(plan, self.columns)
@@ -94,7 +113,17 @@ class Grid:
 
     def iso_flops(self, levels: list[float]) -> DataFrame:
         """The best design per level of FLOPs and bin of sizes; ValueError where there is no sense in it."""
-        return iso_flops(self.columns, levels, self.cost)
+        if self.cost <= STREAMED and self.problem.space.spend is None:
+            return iso_flops.from_rows(self.columns, levels, self.feasible)
+        return iso_flops.from_searches(self.columns, levels)
+
+
+def _flat(slab: Slab, tile: tuple[int, ...], sign: int) -> Feasible:
+    score, flops, sizes = (
+        np.broadcast_to(np.asarray(values), tile).ravel()[slab.place]
+        for values in (slab.surveyed.score, slab.surveyed.training_flops, slab.surveyed.total_params)
+    )
+    return Feasible(slab.ids, sign * score.astype(np.float64), flops, sizes)
 
 
 def _ids(files: Sequence[Path]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 BATCH = 2**18  # rows in memory at a time: a row group of ours
+
+
+class Feasible(NamedTuple):
+    """Some feasible candidates, [n] each: scores in the sign of the law, FLOPs as good as float32."""
+
+    ids: np.ndarray
+    score: np.ndarray
+    flops: np.ndarray
+    sizes: np.ndarray  # total parameters
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None, most: int | None = None) -> DataFrame:
