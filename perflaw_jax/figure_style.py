@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,6 +120,6 @@ def linear_ticks(low: float, high: float) -> list[float]:
     return [float(f"{i * step:.12g}") for i in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
 
 
-def places(values: Sequence[Any], most: int = 7) -> list[int]:
+def places(values: Any, most: int = 7) -> list[int]:
     """Positions of at most about ``most`` of some values, spread evenly, where each gets its own label."""
     return list(range(0, len(values), max(1, -(-len(values) // most))))

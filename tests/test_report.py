@@ -17,7 +17,7 @@ from perflaw_jax.curve_runner import run_curve
 from perflaw_jax.exact_runner import run_exact
 from perflaw_jax.job import make_problem
 from perflaw_jax.optuna_runner import Plan, run_optuna
-from perflaw_jax.report import charts, heat, recompute, tables
+from perflaw_jax.report import charts, heat, iso_flops, recompute, tables
 from perflaw_jax.report import page as pages
 from perflaw_jax.report.frames import Score, kept_places, read_axis, skyline
 from perflaw_jax.report.gather import gather
@@ -97,7 +97,7 @@ def check_maps(found, brute, rtol=1e-6):  # looked at in float32, as rows hold i
 
 
 def check_iso(found, brute):
-    """Every point keeps to its level and scores what brute force says; the best of a level is the best of all that keep to it."""
+    """Every point keeps to its level and scores what brute force says; the best of a level is the best there is."""
     size, flops = brute.quantities["total_params"], brute.quantities["training_flops"]
     score, sign = brute.evaluation.score, found.score.sign
     for level, part in found.iso.groupby("level"):
@@ -187,6 +187,7 @@ def test_a_loss_is_better_when_less(tmp_path):
 def test_experts_swept_and_searched(tmp_path, monkeypatch):
     """As on a grid of which not every candidate can be looked at."""
     monkeypatch.setattr(recompute, "STREAMED", 0)
+    monkeypatch.setattr(iso_flops, "BINS", 4)
     sparse = made(MOE, tmp_path)
     check_maps(sparse.found, sparse.brute, rtol=1e-12)
     check_iso(sparse.found, sparse.brute)
@@ -194,7 +195,8 @@ def test_experts_swept_and_searched(tmp_path, monkeypatch):
     assert "reconstruction" in pages.page(sparse.found) and sparse.found.missing == {"cuts": "the spec has no limits"}
 
 
-def test_tokens_that_the_budget_buys(tmp_path):
+def test_tokens_that_the_budget_buys(tmp_path, monkeypatch):
+    monkeypatch.setattr(iso_flops, "BINS", 4)  # a search each
     bought = made(SPEND, tmp_path)
     check_maps(bought.found, bought.brute)
     sizes = bought.brute.quantities["total_params"]

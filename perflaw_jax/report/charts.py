@@ -24,7 +24,19 @@ from perflaw_jax.figure_style import (
     places,
     ticks,
 )
-from perflaw_jax.report.frames import AxisView, HeatMap, Reading, Score, design_words, form_of, skyline, thinned, tick_words
+from perflaw_jax.report.frames import (
+    AxisView,
+    HeatMap,
+    Reading,
+    Score,
+    design_words,
+    ends,
+    form_of,
+    ranked_by,
+    skyline,
+    thinned,
+    tick_words,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,28 +58,27 @@ def frontier(designs: DataFrame, over: str, score: Score, *, exact: bool = True,
     """
     front = thinned(skyline(designs, over, score))
     figure = go.Figure()
-    others = thinned(designs.sort_values(over, kind="stable"))
+    others = thinned(ranked_by(designs, over))
     figure.add_trace(_points(others, over, score, "on the frontier", OTHERS, size=4, opacity=0.45))
     if exact:
         line = _points(front, over, score, "best within the cost", FRONT, size=4)
         figure.add_trace(line.update(mode="lines+markers", line={"shape": "hv", "width": 2, "color": FRONT.colour}))
-    best = designs.loc[[(score.sign * designs["score"]).idxmax()]]
+    best = designs.iloc[[int((score.sign * designs["score"].to_numpy(float)).argmax())]]
     figure.add_trace(_points(best, over, score, "best design", BEST, size=15))
-    low, high = designs[over].min(), designs[over].max()
+    low, high = ends(designs, over)
     if models is not None:
         low, high = low / REACH, high * REACH
-        shown = models[(models[over] >= low) & (models[over] <= high)]
+        near = models.loc[models[over].between(low, high)]
         for kind, mark in REAL.items():
-            figure.add_trace(
-                _real(shown[shown["kind"] == kind], over, f"{'MoE' if kind == 'moe' else kind} models (reported)", mark)
-            )
-    _scale(figure.layout.xaxis, float(low) / 1.05, float(high) * 1.05, name=over, wide=is_wide([low, high]))
+            name = f"{'MoE' if kind == 'moe' else kind} models (reported)"
+            figure.add_trace(_real(near.loc[near["kind"] == kind], over, name, mark))
+    _scale(_layout(figure).xaxis, low / 1.05, high * 1.05, name=over, wide=is_wide([low, high]))
     return _finished(figure, label(over), score.metric)
 
 
 def marginal(axis: AxisView, frame: DataFrame, score: Score, reading: Reading | None = None) -> go.Figure:
     """The best score per value of one axis: ``frame`` has ``value`` and ``score`` (NaN where none is feasible)."""
-    frame = thinned(frame.sort_values("value", kind="stable"))
+    frame = thinned(ranked_by(frame, "value"))
     values = frame["value"].to_numpy(float)
     told = [
         f"{axis.label} {axis.form(v)}: " + ("none is feasible" if s != s else f"{score.metric} {points(s)}")
@@ -86,7 +97,7 @@ def marginal(axis: AxisView, frame: DataFrame, score: Score, reading: Reading | 
         figure.add_trace(
             go.Scatter(x=at["value"], y=at["score"], mode="markers", marker=mark, hoverinfo="skip", showlegend=False)
         )
-    _scale(figure.layout.xaxis, values.min(), values.max(), form=axis.form, wide=is_wide(values), pad=0.03)
+    _scale(_layout(figure).xaxis, values.min(), values.max(), form=axis.form, wide=is_wide(values), pad=0.03)
     return _finished(figure, axis.label, score.metric, height=260)
 
 
@@ -124,7 +135,7 @@ def heat_map(heat: HeatMap, score: Score) -> go.Figure:
         row, column = np.unravel_index(np.nanargmax(score.sign * heat.score), heat.score.shape)
         mark = {"symbol": BEST.plotly, "size": 14, "color": BEST.colour, "line": {"color": "white", "width": 1}}
         figure.add_trace(go.Scatter(x=[column], y=[row], mode="markers", marker=mark, hoverinfo="skip", showlegend=False))
-    for scale, axis, values in ((figure.layout.xaxis, across, heat.columns), (figure.layout.yaxis, down, heat.rows)):
+    for scale, axis, values in ((_layout(figure).xaxis, across, heat.columns), (_layout(figure).yaxis, down, heat.rows)):
         at = places(values, 6)
         scale.update(tickvals=at, ticktext=[axis.form(values[i]) for i in at], range=[-0.5, len(values) - 0.5], showgrid=False)
     return _finished(figure, across.label, down.label, height=480)
@@ -135,12 +146,17 @@ def iso_flops(frame: DataFrame, score: Score) -> go.Figure:
     figure = go.Figure()
     levels = sorted(frame["level"].unique(), reverse=True)
     for mark, level in zip(LEVELS, levels, strict=False):
-        part = frame[frame["level"] == level].sort_values("total_params")
+        part = frame.loc[frame["level"] == level]
         trace = _points(part, "total_params", score, f"{power(level)} FLOPs", mark, size=8)
         figure.add_trace(trace.update(mode="lines+markers", line={"color": mark.colour, "width": 1.5}))
-    low, high = frame["total_params"].min() / 1.05, frame["total_params"].max() * 1.05
-    _scale(figure.layout.xaxis, low, high, form=short, wide=True)
+    low, high = ends(frame, "total_params")
+    _scale(_layout(figure).xaxis, low / 1.05, high * 1.05, form=short, wide=True)
     return _finished(figure, "parameters", score.metric)
+
+
+def cuts_height(frame: DataFrame) -> int:
+    """Pixels that ``cuts`` takes."""
+    return 100 + 46 * len(frame)
 
 
 def cuts(frame: DataFrame) -> go.Figure:
@@ -152,7 +168,7 @@ def cuts(frame: DataFrame) -> go.Figure:
     high = max(float(count.max()), 1.0)
     figure.update_xaxes(range=[0, high], showticklabels=False, showgrid=False)
     figure.update_yaxes(autorange="reversed", automargin=True, ticksuffix=" ", showgrid=False)
-    return _finished(figure, "candidates cut", "", height=100 + 46 * len(frame)).update_layout(margin={"r": 100})
+    return _finished(figure, "candidates cut", "", height=cuts_height(frame)).update_layout(margin={"r": 100})
 
 
 def curve(frame: DataFrame, over: str, name: str, title: str, law: Mapping[str, Any] | None = None) -> go.Figure:
@@ -177,9 +193,9 @@ def curve(frame: DataFrame, over: str, name: str, title: str, law: Mapping[str, 
         told_law = f"budget^{law['exponent']:.3f}"
         dash = {"color": ORANGE, "width": 1.5, "dash": "dash"}
         figure.add_trace(go.Scatter(x=budget, y=line, mode="lines", line=dash, name=told_law, hoverinfo="skip"))
-    _scale(figure.layout.xaxis, budget.min(), budget.max(), name=over, wide=is_wide(budget), pad=0.03)
+    _scale(_layout(figure).xaxis, budget.min(), budget.max(), name=over, wide=is_wide(budget), pad=0.03)
     if name != "score":
-        _scale(figure.layout.yaxis, values.min(), values.max(), form=form, wide=values.min() > 0, pad=0.05)
+        _scale(_layout(figure).yaxis, values.min(), values.max(), form=form, wide=values.min() > 0, pad=0.05)
     return _finished(figure, f"budget of {label(over)}", title, height=280)
 
 
@@ -215,6 +231,10 @@ def _scale(axis: Any, low: float, high: float, *, form: Any = None, name: str = 
     room = pad * (ends[1] - ends[0]) or (abs(ends[0]) * 0.05 or 1.0) * (ends[1] == ends[0])
     told = tick_words(name, at) if form is None else [form(t) for t in at]
     axis.update(type="log" if wide else "linear", range=[ends[0] - room, ends[1] + room], tickvals=at, ticktext=told)
+
+
+def _layout(figure: go.Figure) -> Any:
+    return figure.layout  # plotly makes its attributes as it runs
 
 
 def _finished(figure: go.Figure, across: str, up: str, height: int = 440) -> go.Figure:

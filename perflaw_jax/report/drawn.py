@@ -28,7 +28,7 @@ CURVE = (
 def shown_costs(found: Gathered) -> list[str]:
     """Those of ``COSTS`` in which the designs of the frontier differ."""
     assert found.frontier is not None
-    return [name for name in COSTS if found.frontier[name].nunique() > 1]
+    return [name for name in COSTS if len(set(found.frontier[name])) > 1]
 
 
 def frontier_costs(found: Gathered) -> list[str]:

@@ -29,7 +29,7 @@ from perflaw_jax.figure_style import (
 )
 from perflaw_jax.files import told, write_atomic
 from perflaw_jax.report.charts import REACH
-from perflaw_jax.report.frames import AxisView, HeatMap, Reading, Score, skyline, thinned, tick_words
+from perflaw_jax.report.frames import AxisView, HeatMap, Reading, Score, ends, ranked_by, skyline, thinned, tick_words
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -66,8 +66,8 @@ def frontier(designs: DataFrame, costs: Sequence[str], score: Score, exact: Sequ
 
 
 def _frontier(axes: Any, designs: DataFrame, over: str, score: Score, exact: bool, models: DataFrame | None) -> None:
-    low, high = float(designs[over].min()), float(designs[over].max())
-    others = thinned(designs.sort_values(over, kind="stable"))
+    low, high = ends(designs, over)
+    others = thinned(ranked_by(designs, over))
     axes.plot(
         others[over],
         others["score"],
@@ -88,7 +88,7 @@ def _frontier(axes: Any, designs: DataFrame, over: str, score: Score, exact: boo
             shown = models[(models[over] >= low) & (models[over] <= high) & (models["kind"] == kind)]
             name = f"{'MoE' if kind == 'moe' else kind} models (reported)"
             axes.plot(shown[over], shown["mmlu"], mark.matplotlib, color=mark.colour, ms=4, alpha=0.75, mew=0, label=name)
-    best = designs.loc[(score.sign * designs["score"]).idxmax()]
+    best = designs.iloc[int((score.sign * designs["score"].to_numpy(float)).argmax())]
     axes.plot([best[over]], [best["score"]], BEST.matplotlib, color=BEST.colour, ms=12, label="best design", zorder=5)
     _scale(axes.xaxis, low / 1.05, high * 1.05, name=over, wide=is_wide([low, high]))
     axes.set_xlabel(label(over))
@@ -101,7 +101,7 @@ def marginals(axes: Mapping[str, AxisView], frame: DataFrame, score: Score, read
     figure = Figure(figsize=(10, 2.7 * rows), layout="constrained")
     panels = figure.subplots(rows, 3, squeeze=False, sharey=True).ravel()
     for panel, (name, part) in zip(panels, parts.items(), strict=False):
-        part = thinned(part.sort_values("value", kind="stable"))
+        part = thinned(ranked_by(part, "value"))
         values = part["value"].to_numpy(float)
         if reading := readings.get(name):
             panel.axvspan(reading.low, reading.high, color=GREY, alpha=0.15, lw=0)
@@ -140,7 +140,7 @@ def iso_flops(frame: DataFrame, score: Score) -> Figure:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for mark, level in zip(LEVELS, sorted(frame["level"].unique(), reverse=True), strict=False):
-        part = frame[frame["level"] == level].sort_values("total_params")
+        part = frame.loc[frame["level"] == level]
         axes.plot(
             part["total_params"],
             part["score"],
@@ -150,7 +150,8 @@ def iso_flops(frame: DataFrame, score: Score) -> Figure:
             lw=1.2,
             label=f"{power(level)} FLOPs",
         )
-    _scale(axes.xaxis, frame["total_params"].min() / 1.05, frame["total_params"].max() * 1.05, name="total_params", wide=True)
+    low, high = ends(frame, "total_params")
+    _scale(axes.xaxis, low / 1.05, high * 1.05, name="total_params", wide=True)
     axes.set_xlabel("parameters")
     axes.set_ylabel(_plain(score.metric))
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)

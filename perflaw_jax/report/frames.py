@@ -109,12 +109,24 @@ def thinned(frame: DataFrame, most: int = MOST_POINTS) -> DataFrame:
     return frame.iloc[np.unique(np.linspace(0, len(frame) - 1, most).astype(int))]
 
 
+def ends(frame: DataFrame, name: str) -> tuple[float, float]:
+    """The least and the greatest value of a column."""
+    values = frame[name].to_numpy(float)
+    return float(values.min()), float(values.max())
+
+
+def ranked_by(frame: DataFrame, name: str) -> DataFrame:
+    """The rows in the order of a column, equals as they were."""
+    return frame.iloc[np.argsort(frame[name].to_numpy(float), kind="stable")]
+
+
 def skyline(frame: DataFrame, over: str, score: Score) -> DataFrame:
     """The rows than which no other is both cheaper (or as cheap) by ``over`` and better, cheapest first."""
-    signed = score.sign * frame["score"]
-    ranked = frame.assign(signed=signed).sort_values([over, "signed"], ascending=[True, False], kind="stable")
-    before = ranked["signed"].cummax().shift(fill_value=-np.inf)
-    return ranked[ranked["signed"] > before].drop(columns="signed")
+    signed = score.sign * frame["score"].to_numpy(float)
+    order = np.lexsort((-signed, frame[over].to_numpy(float)))
+    signed = signed[order]
+    before = np.maximum.accumulate(np.r_[-np.inf, signed])[:-1]
+    return frame.iloc[order[signed > before]]
 
 
 class Reading(NamedTuple):

@@ -14,7 +14,7 @@ from perflaw_jax.files import StoreError
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.manifest import MANIFEST, read_manifest
 from perflaw_jax.prediction import model_counts, score_models
-from perflaw_jax.report.frames import AxisView, HeatMap, Reading, Score, axis_view, read_axis
+from perflaw_jax.report.frames import AxisView, HeatMap, Reading, Score, axis_view, ends, read_axis
 from perflaw_jax.report.iso_flops import levels_up_to
 from perflaw_jax.report.recompute import Grid, load_law
 from perflaw_jax.report.tables import read_parquet
@@ -148,10 +148,9 @@ def _read_kept(found: Gathered, listed: set[str]) -> None:
     cut = (found.manifest.get("counts") or {}).get("cut_by_limit")
     if cut:
         ranked = sorted(cut.items(), key=lambda item: -item[1])
-        found.cuts = pd.DataFrame(ranked, columns=["limit", "count"])
-        found.cuts = found.cuts[(found.cuts["limit"] != "possible_shape") | (found.cuts["count"] > 0)]
-    if found.cuts is None or found.cuts.empty:
-        found.cuts = None
+        shown = [(name, count) for name, count in ranked if name != "possible_shape" or count]
+        found.cuts = pd.DataFrame({"limit": [name for name, _ in shown], "count": [n for _, n in shown]}) if shown else None
+    if found.cuts is None:
         found.missing["cuts"] = (
             "the spec has no limits" if cut else f"{found.kind} does not look at every candidate, so nothing was counted"
         )
@@ -213,8 +212,8 @@ def _levels(found: Gathered) -> list[float]:
     if found.curve and found.curve["over"] == "training_flops":
         budget = max(found.curve["budgets"])
     exact = found.frontier is not None and "training_flops" in found.manifest["spec"].get("output", {}).get("frontier", ())
-    least = float(known["training_flops"].min()) if exact else None
-    return levels_up_to(budget or float(known["training_flops"].max()), least)
+    least, most = ends(known, "training_flops")
+    return levels_up_to(budget or most, least if exact else None)
 
 
 def _hold_against_models(found: Gathered, models: Path | None) -> None:

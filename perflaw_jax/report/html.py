@@ -46,7 +46,7 @@ def left_out(why: str) -> str:
 def chart(name: str, told: str, height: int, caption: str = "", title: str = "", box: str = "") -> str:
     """The place of a chart: ``told`` is what it shows, for who does not see it."""
     own = box or f"chart-{name}"
-    place = tag("div", class_="chart", id=own, data_chart=name, role="img", aria_label=told, style=f"min-height:{height}px")
+    place = tag("div", class_="chart", id=own, data_chart=name, role="group", aria_label=told, style=f"min-height:{height}px")
     head = tag("h3", text(title)) if title else ""
     return tag("figure", head, place, tag("figcaption", text(caption), id=f"{own}-caption"))
 

@@ -94,8 +94,9 @@ def levels_up_to(budget: float, least: float | None, count: int = 6) -> list[flo
 def _binned(problem: Problem, level: float, low: float, high: float) -> Problem:
     """The problem at a level of FLOPs and with sizes between two ends; of one structure for all, hence one trace."""
     capped = within(problem, "training_flops", level)
-    bound = capped.limits.get("total_params", Bound(-np.inf, np.inf))
-    inside = bound._replace(min=max(float(low), bound.min), max=min(float(high), bound.max))
+    bound = capped.limits.get("total_params", Bound())
+    least, most = (end if own is None else own for own, end in ((bound.min, -np.inf), (bound.max, np.inf)))
+    inside = bound._replace(min=max(float(low), least), max=min(float(high), most))
     return replace(capped, limits={**capped.limits, "total_params": inside})
 
 

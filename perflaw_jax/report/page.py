@@ -14,6 +14,7 @@ from perflaw_jax import __version__
 from perflaw_jax.display import designs
 from perflaw_jax.figure_style import label
 from perflaw_jax.report import charts, html, words
+from perflaw_jax.report.charts import cuts_height
 from perflaw_jax.report.drawn import curve_panels, frontier_costs, labelled_cuts, shown_costs
 from perflaw_jax.report.frames import form_of
 from perflaw_jax.report.gather import Gathered
@@ -207,7 +208,7 @@ def _cuts(found: Gathered) -> Part:
         return paragraph(said) + left_out(found.missing["cuts"]), {}
     said += "One candidate may be cut by several limits."
     figure = charts.cuts(labelled_cuts(found))
-    return paragraph(said) + chart("cuts", "Candidates cut by each limit", int(figure.layout.height)), {"cuts": figure}
+    return paragraph(said) + chart("cuts", "Candidates cut by each limit", cuts_height(found.cuts)), {"cuts": figure}
 
 
 def _curve(found: Gathered) -> Part:

@@ -11,7 +11,7 @@ from perflaw_jax.accounting import ffn_width
 from perflaw_jax.design import FIELDS, Design
 from perflaw_jax.display import beyond, points, power, short, whole
 from perflaw_jax.figure_style import label
-from perflaw_jax.report.frames import AxisView, Reading, Score, form_of
+from perflaw_jax.report.frames import AxisView, Reading, Score, ends, form_of
 from perflaw_jax.report.gather import PERFORMANCE_LAWS, Gathered
 
 
@@ -86,22 +86,24 @@ def limit_in_words(name: str, limit: Mapping[str, Any]) -> str:
     low, high, multiple = (limit.get(key) for key in ("min", "max", "multiple_of"))
     form, called = form_of(name), label(name)
     counted = name.endswith(("_params", "_flops", "_tokens", "_layers")) or name in ("num_experts", "vocab_size")
-    ends = []
+    told = []
     if low is not None and high is not None:
-        ends.append(f"{form(low)} to {form(high)}")
-    elif low is not None or high is not None:
-        ends.append(f"at least {form(low)}" if low is not None else f"at most {form(high)}")
+        told.append(f"{form(low)} to {form(high)}")
+    elif low is not None:
+        told.append(f"at least {form(low)}")
+    elif high is not None:
+        told.append(f"at most {form(high)}")
     if multiple is not None:
-        ends.append(f"a multiple of {multiple:g}")
-    return f"{' and '.join(ends)} {called}" if counted and multiple is None else f"{called} {' and '.join(ends)}"
+        told.append(f"a multiple of {multiple:g}")
+    return f"{' and '.join(told)} {called}" if counted and multiple is None else f"{called} {' and '.join(told)}"
 
 
 def reading_in_words(axis: AxisView, reading: Reading, score: Score) -> str:
     """What one axis says of the trade-off: where the best lies, what half and twice as much cost, how flat it is."""
-    end = ", the least on the grid" if reading.at_start else ", the most on the grid" if reading.at_end else ""
-    told = [f"Best at {axis.form(reading.value)}{end}."]
-    ends = ("Half", reading.half), ("Twice", reading.double)
-    costs = [f"{word} ({axis.form(at[0])}) {points_lost(at[1])}." for word, at in ends if at]
+    where = ", the least on the grid" if reading.at_start else ", the most on the grid" if reading.at_end else ""
+    told = [f"Best at {axis.form(reading.value)}{where}."]
+    far = ("Half", reading.half), ("Twice", reading.double)
+    costs = [f"{word} ({axis.form(at[0])}) {points_lost(at[1])}." for word, at in far if at]
     near = score.near_words(reading.best)
     if reading.low == reading.high:
         flat = f"No other value comes within {near}."
@@ -159,10 +161,10 @@ def trust(found: Gathered) -> list[str]:
     if found.entry is not None:
         told.append(f"It holds for: {found.entry.valid}.")
     if "extrapolated" in found.top and len(found.top):
-        far = found.top["extrapolated"]
+        far = found.top["extrapolated"].to_numpy(bool)
         if far.any():
-            most = beyond(float(found.top["extrapolation"].max()))
-            told.append(f"{int(far.sum())} of the {len(far)} designs listed extrapolate, by up to {most}.")
+            most = beyond(ends(found.top, "extrapolation")[1])
+            told.append(f"{far.sum()} of the {len(far)} designs listed extrapolate, by up to {most}.")
         else:
             told.append(f"None of the {len(far)} designs listed lies outside the data that the law was fitted on.")
     if "score_p05" in found.top:
