@@ -111,7 +111,7 @@ def linear_ticks(low: float, high: float) -> list[float]:
     """Round numbers between two values, at equal distances.
 
     >>> linear_ticks(8, 128)
-    [25.0, 50.0, 75.0, 100.0, 125.0]
+    [20.0, 40.0, 60.0, 80.0, 100.0, 120.0]
     """
     if not high > low:
         return [low]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -64,14 +63,8 @@ class Plan:
             for i in pair
             if len(self.kept[i]) < self.space.shape[i]
         }
-        told = "; ".join(f"of {name} only every {_nth(step)} value" for name, step in thin.items())
+        told = "; ".join(f"of {name} one value in {step}" for name, step in thin.items())
         return HeatMap(axis_view(down), axis_view(across), rows, columns, score, f"{how} ({told})" if told else how)
-
-
-def _nth(step: Any) -> str:
-    return {2: "second", 3: "third"}.get(
-        int(step), f"{step}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(step % 10, 'th') if step % 100 // 10 != 1 else 'th' }"
-    )
 
 
 def choose_pair(space: Space, wanted: Sequence[str] | None) -> tuple[int, int]:

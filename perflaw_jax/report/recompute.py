@@ -27,6 +27,7 @@ from perflaw_jax.spec import SweepSpec
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+TILE = 2**20  # candidates in memory at a time, while all are looked at
 STREAMED = 2**26  # candidates: up to here every one is looked at; beyond, sweeps and searches take less time
 
 
@@ -76,7 +77,7 @@ class Grid:
 
     @cached_property
     def _in_order(self) -> Engine:
-        return Engine(self.problem, in_order=True)
+        return Engine(self.problem, target=TILE, in_order=True)
 
     def _plan(self, pair: Sequence[str] | None) -> heat.Plan:
         space = self.problem.space

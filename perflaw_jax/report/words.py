@@ -81,7 +81,7 @@ def limit_in_words(name: str, limit: Mapping[str, Any]) -> str:
     >>> limit_in_words("total_params", {"min": 10**10, "max": 10**11})
     '10B to 100B parameters'
     >>> limit_in_words("aspect_ratio", {"min": 32}), limit_in_words("training_flops", {"max": 1e24})
-    ('hidden size / layers at least 32', 'at most 1.00e24 training FLOPs')
+    ('hidden size / layers at least 32', 'at most 1.0e24 training FLOPs')
     """
     low, high, multiple = (limit.get(key) for key in ("min", "max", "multiple_of"))
     form, called = form_of(name), label(name)
