@@ -143,7 +143,7 @@ def _iso(found: Gathered) -> Part:
     if found.iso is None:
         return left_out(found.missing["iso"]), {}
     said = (
-        "Each line is a budget of training FLOPs; each point is the certified best design in one of twenty bins of sizes, all "
+        "Each line is a budget of training FLOPs; each point is the best design in one of twenty bins of sizes, all "
         "axes free under the other limits. Where a line gets worse with size, the budget leaves too few tokens for it."
     )
     told = f"Best {found.score.metric} against parameters at levels of training FLOPs"
