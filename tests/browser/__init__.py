@@ -1,0 +1,1 @@
+"""Tests of pages; a package, so that its modules may be named like those beside it."""
