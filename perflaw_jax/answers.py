@@ -29,6 +29,8 @@ def predicted(result: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         return machine(result)
     counts = result["counts"]
+    for note in result.get("import_notes", ()):
+        print(f"NOTE, {result['family']}: {note}")
     print(
         f"{result['metric']} {display.points(result['score'])} by {result['law']}"
         + (f" ({result['note']})" if result["note"] else "")
@@ -41,6 +43,7 @@ def predicted(result: Mapping[str, Any], as_json: bool) -> None:
         print(display.beyond(judged["extrapolation"]))
     if result["limited_by"]:
         print(f"limited by {result['limited_by']}")
+    print("\n".join(f"  {sentence}" for sentence in result["explanation"]["sentences"]))
     parts = ", ".join(f"{name} {display.short(n)}" for name, n in result["parameters"].items() if n)
     print(f"parameters {display.short(counts['total_params'])}, active {display.short(counts['active_params'])}: {parts}")
     exactly = display.flops(counts["exact_training_flops"])

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from perflaw_jax import answers
-from perflaw_jax.cli_common import DONE, FAILED, INFEASIBLE, WRONG_INPUT, Json, Settings, Spec, fail
+from perflaw_jax.cli_common import DONE, FAILED, INFEASIBLE, WRONG_INPUT, Json, Law, Settings, Spec, fail
 from perflaw_jax.cli_fit import fit
+from perflaw_jax.cli_predict import predict
 from perflaw_jax.cli_sweep import merge, sweep, verify
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
@@ -28,7 +29,6 @@ Models = Annotated[
     Path | None,
     typer.Option("--models", exists=True, dir_okay=False, help="A table of the same columns in place of the shipped one."),
 ]
-Law = Annotated[str | None, typer.Option(help="A law of `perflaw laws`, or your own as package.module:object.")]
 
 
 def main() -> None:
@@ -62,63 +62,7 @@ def _expected(error: Exception) -> int | None:
     return None
 
 
-@app.command()
-def predict(
-    layers: Annotated[str, typer.Option(help="num_hidden_layers")],
-    hidden: Annotated[str, typer.Option(help="hidden_size")],
-    tokens: Annotated[str, typer.Option(help="training_tokens, e.g. 15T")],
-    ffn: Annotated[str | None, typer.Option(help="intermediate_size")] = None,
-    heads: Annotated[str | None, typer.Option(help="num_attention_heads; hidden / head_dim if not given")] = None,
-    kv_heads: Annotated[str, typer.Option(help="num_key_value_heads")] = "8",
-    head_dim: Annotated[str, typer.Option(help="head_dim")] = "128",
-    vocab: Annotated[str, typer.Option(help="vocab_size")] = "150000",
-    tied: Annotated[bool, typer.Option("--tied", help="Input and output embeddings are one matrix.")] = False,
-    plain_ffn: Annotated[bool, typer.Option("--plain-ffn", help="Two FFN matrices, no gate.")] = False,
-    experts: Annotated[str, typer.Option(help="num_experts")] = "0",
-    experts_per_tok: Annotated[str, typer.Option(help="num_experts_per_tok")] = "0",
-    expert_ffn: Annotated[str, typer.Option(help="moe_intermediate_size")] = "0",
-    shared_ffn: Annotated[str, typer.Option(help="shared_expert_intermediate_size")] = "0",
-    dense_layers: Annotated[str, typer.Option(help="first_k_dense_replace")] = "0",
-    context: Annotated[str, typer.Option(help="context_length")] = "4096",
-    data: Annotated[
-        list[str] | None, typer.Option("--data-fraction", metavar="SOURCE=SHARE", help="For a law of a mixture of data.")
-    ] = None,
-    gamma: Annotated[float, typer.Option(min=1, help="Precision loss of the training infrastructure.")] = 1.0,
-    law: Law = None,
-    as_json: Json = False,
-) -> None:
-    """Score one design: the law's score, exact counts, what limits it, the nearest real models."""
-    given = {
-        "num_hidden_layers": layers,
-        "hidden_size": hidden,
-        "intermediate_size": ffn or "0",
-        "num_attention_heads": heads,
-        "training_tokens": tokens,
-        "num_key_value_heads": kv_heads,
-        "head_dim": head_dim,
-        "vocab_size": vocab,
-        "num_experts": experts,
-        "num_experts_per_tok": experts_per_tok,
-        "moe_intermediate_size": expert_ffn,
-        "shared_expert_intermediate_size": shared_ffn,
-        "first_k_dense_replace": dense_layers,
-        "context_length": context,
-    }
-    from perflaw_jax import spec
-    from perflaw_jax.catalogue import find_law
-
-    fixed = {name: value for name, value in given.items() if value is not None}
-    shares = (part.partition("=") for part in data or ())
-    fixed |= {f"data_fraction.{source.strip()}": share.strip() for source, _, share in shares}
-    fixed |= {"tie_word_embeddings": int(tied), "gated_ffn": int(not plain_ffn)}
-    chosen = law or ("performance-dense" if experts == "0" else "performance-moe")
-    settings = {} if gamma == 1.0 else {"gamma": gamma}
-    checked = spec.parse_spec({"law": chosen, "fixed": fixed, "law_settings": settings}, where="predict")
-    entry = find_law(chosen).with_settings(checked.law_settings)
-    from perflaw_jax import prediction
-
-    result = prediction.predict(checked.fixed, entry)
-    answers.predicted(result, as_json)
+app.command()(predict)
 
 
 @app.command()

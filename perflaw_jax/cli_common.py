@@ -10,6 +10,7 @@ DONE, FAILED, WRONG_INPUT, INFEASIBLE = 0, 1, 2, 3
 
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep spec (TOML).")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
+Law = Annotated[str | None, typer.Option(help="A law of `perflaw laws`, or your own as package.module:object.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 
 

@@ -10,24 +10,45 @@ import numpy as np
 
 from perflaw_jax import accounting, datasets
 from perflaw_jax.accounting import quantity
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.confidence import Confidence
 from perflaw_jax.design import COUNTS, FIELDS, FRACTION, RATIOS, Design, is_fraction
+from perflaw_jax.explain import Explanation, explain
 from perflaw_jax.laws import LAWS, LawEntry
-from perflaw_jax.objective import WHOLE_TOLERANCE, make_design, possible_shape
+from perflaw_jax.objective import WHOLE_TOLERANCE, Bound, as_limits, make_design, possible_shape
+from perflaw_jax.spec import parse_spec
 
+NUMBERS = ("terms", "doubled", "used")  # of an explanation
 COMPARED = ("num_hidden_layers", "hidden_size", "ffn_width", "training_tokens")  # in what two models are near or far
 
 
-def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
+def predict_one(
+    fields: Mapping[str, Any], law: str | None, settings: Mapping[str, float], limits: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``predict`` for values as a user writes them, checked as those of a spec; without a law, a Performance Law."""
+    for name in ("num_hidden_layers", "hidden_size", "training_tokens"):
+        if name not in fields:
+            raise ValueError(f"{name} is missing")
+    fixed = {"intermediate_size": 0, **fields}
+    dense = str(fields.get("num_experts", 0)) in ("0", "0.0")
+    chosen = law or ("performance-dense" if dense else "performance-moe")
+    document = {"law": chosen, "fixed": fixed, "law_settings": dict(settings), "limits": dict(limits)}
+    checked = parse_spec(document, where="predict")
+    entry = find_law(chosen).with_settings(checked.law_settings)
+    return predict(checked.fixed, entry, as_limits(checked.limits))
+
+
+def predict(fields: Mapping[str, float], entry: LawEntry, limits: Mapping[str, Bound] | None = None) -> dict[str, Any]:
     """Everything said of one design.
 
     Args:
         fields: Design fields; ``num_attention_heads`` defaults to hidden_size / head_dim.
         entry: the law.
+        limits: hard limits to hold the design against.
 
     Returns:
-        Plain Python values: "score", "raw_score", "counts", "ratios", "parameters" (by component), "limited_by" (words) and
-        "nearest" (the three nearest real models with their reported scores).
+        Plain Python values: "score", "raw_score", "counts", "ratios", "parameters" (by component), "limited_by" (words),
+        "explanation" (see ``explain``), "confidence", and "nearest" (the three nearest real models with their reported scores).
 
     Raises:
         ValueError: the law cannot score the design, or the design makes no sense.
@@ -58,30 +79,19 @@ def predict(fields: Mapping[str, float], entry: LawEntry) -> dict[str, Any]:
             "ratios": {name: float(quantity(name, design)) for name in RATIOS},
             "parameters": {name: float(value) for name, value in accounting.parameters(design)._asdict().items()},
         }
-        result["limited_by"] = limited_by(design, entry, result)
         result["nearest"] = nearest_models(design)
         judged = Confidence(entry).columns({name: np.array([value]) for name, value in given.items()})
         result["confidence"] = {name: column[0].item() for name, column in judged.items()}
     if not np.isfinite(raw):
         raise ValueError(f"{entry.name} gives no finite score for this design; are FFN width and tokens positive?")
-    return result
+    why = explain(given, entry, limits)
+    return result | {"limited_by": why.limited_by, "explanation": _plain(why)}
 
 
-def limited_by(design: Design, entry: LawEntry, result: Mapping[str, Any]) -> str:
-    """What would raise the score most, in words."""
-    if not hasattr(getattr(entry.law, "point", entry.law), "gamma"):
-        return ""
-    law = getattr(entry.law, "point", entry.law)
-    tokens, size = float(design.training_tokens) / 1e12, result["counts"]["total_params"] / 1e9
-    if tokens > size:
-        return (
-            f"size: the law counts at most as many trillions of tokens as billions of parameters ({size:.2f}T of {tokens:.2f}T)"
-        )
-    z = (10 / float(accounting.ffn_width(design)) + 20 / float(design.hidden_size)) * float(law.gamma)
-    best_depth = (law.layers / (2 * (law.layers + law.hidden + law.ffn + law.tokens))) ** 0.5 / z
-    if float(design.num_hidden_layers) > best_depth:
-        return f"depth: beyond {best_depth:.0f} layers this width is unstable by the law, and more layers lower the score"
-    return f"tokens: more of them count up to {size:.3g}T at this size; more layers help up to {best_depth:.0f} at this width"
+def _plain(why: Explanation) -> dict[str, Any]:
+    """An explanation as JSON has it: what is no number is None."""
+    numbers = {name: {key: v if np.isfinite(v) else None for key, v in getattr(why, name).items()} for name in NUMBERS}
+    return {**numbers, "binding": [*why.binding], "broken": [*why.broken], "sentences": [*why.sentences]}
 
 
 def nearest_models(design: Design, count: int = 3) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ Whatever is wrong with a spec is a `SpecError` of one line: the file, the dotted
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -18,6 +17,7 @@ from perflaw_jax.design import FIELDS, FRACTION, is_fraction
 from perflaw_jax.hardware import training_budget
 from perflaw_jax.space import Space
 from perflaw_jax.spec_axes import AxisSpec, axis_entry, build_space, check_ffn, require
+from perflaw_jax.spec_toml import override, read_toml, spec_error
 from perflaw_jax.spec_values import (
     MAX_WHOLE,
     MAY_BE_ZERO,
@@ -39,10 +39,6 @@ from perflaw_jax.spec_values import (
 
 MAX_TOP = 10**7
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-
-
-class SpecError(ValueError):
-    """A mistake in a spec, in one line: ``<where>: <dotted key>: <what is wrong, what is allowed>``."""
 
 
 class LimitSpec(SpecTable):
@@ -231,7 +227,7 @@ def parse_spec(mapping: Mapping[str, Any], *, where: str = "spec") -> SweepSpec:
     try:
         return SweepSpec.model_validate(mapping)
     except ValidationError as error:
-        raise _error(where, *_explain(error, mapping)) from None
+        raise spec_error(where, *_explain(error, mapping)) from None
 
 
 def _shares_named_in_full(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -254,44 +250,11 @@ def load_spec(path: str | PathLike[str], overrides: Iterable[str] = ()) -> Sweep
     Raises:
         SpecError: the file cannot be read, is not TOML, or does not describe a sweep.
     """
-    where = str(path)
-    try:
-        raw = Path(path).read_bytes()
-        data = tomllib.loads(raw.decode("utf-8-sig"))
-    except OSError as error:
-        raise _error(where, f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise _error(where, f"not UTF-8 text (line {line})") from None
-    except (ValueError, RecursionError) as error:
-        raise _error(where, f"not valid TOML: {error}") from None
-    for override in overrides:
-        _override(data, override)
+    data = read_toml(path)
+    for text in overrides:
+        override(data, text)
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).stem).lstrip("-.")[:100]
-    return parse_spec({"name": stem or "sweep", **data}, where=where)
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    *tables, last = (part.strip() for part in key.split("."))
-    if not (equals and last and all(tables)):
-        raise _error("--set", f"write key=value such as output.top=10, not {show(override)}")
-    for table in tables:
-        data = data.setdefault(table, {})
-        if not isinstance(data, dict):
-            raise _error(f"--set {key}", f"{table} is no table here but {show(data)}; set it as a whole")
-    data[last] = _toml_value(key, text.strip())
-
-
-def _toml_value(key: str, text: str) -> Any:
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError) as error:
-        if text[:1] in ("{", "[", '"', "'"):
-            raise _error(f"--set {key}", f"not a TOML value: {show(text)} ({error})") from None
-        return text
-    value = parsed["value"]
-    return value if len(parsed) == 1 and isinstance(value, (bool, int, float, str, list, dict)) else text
+    return parse_spec({"name": stem or "sweep", **data}, where=str(path))
 
 
 _PYDANTIC = {  # what pydantic itself finds wrong, in our words
@@ -318,7 +281,3 @@ def _explain(error: ValidationError, data: Any) -> tuple[str, str]:
         elif isinstance(data, (list, tuple)) and isinstance(part, int):
             key, data = f"{key}[{part}]", data[part]
     return key, what
-
-
-def _error(where: str, *parts: str) -> SpecError:
-    return SpecError(" ".join(": ".join(filter(None, (where, *parts))).split()))

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perflaw_jax.design import FIELDS, QUANTITIES
-from perflaw_jax.spec import SpecError, SweepSpec, _override, load_spec, parse_spec
+from perflaw_jax.spec import SweepSpec, load_spec, parse_spec
 from perflaw_jax.spec_axes import MAX_VALUES, AxisSpec
+from perflaw_jax.spec_toml import SpecError, override
 from perflaw_jax.spec_values import field_value, number
 
 EXAMPLE = """
@@ -460,7 +461,7 @@ def test_mistakes(changes, fragment):
             table, key = line.removeprefix("no ").split(".")
             del spec[table][key]
         else:
-            _override(spec, line)
+            override(spec, line)
     assert fragment in message(spec)
 
 
@@ -667,7 +668,7 @@ def test_any_override_applies_or_explains(text):
     mapping = base()
     for target in ("output.top=", "axes.hidden_size=", "name=", ""):
         try:
-            _override(mapping, target + text)
+            override(mapping, target + text)
         except SpecError as error:
             assert len(str(error).splitlines()) == 1
     parses_or_explains(mapping)

@@ -43,6 +43,11 @@ class PerformanceDense(NamedTuple):
         """The raw score from the law's inputs."""
         return _log_space(self, n, h, d, jnp.minimum(jnp.log(tokens / TRILLION), jnp.log(size / BILLION)))
 
+    def terms(self, design: Design) -> dict[str, Scalar]:
+        """Points by term; they sum to the raw score."""
+        n, h, d, tokens, size = (quantity(name, design) for name in self.inputs)
+        return _terms(self, n, h, d, jnp.minimum(jnp.log(tokens / TRILLION), jnp.log(size / BILLION)))._asdict()
+
     def raw(self, design: Design) -> Scalar:
         """The score before its clamp to [25, 100]."""
         return self.of(*(quantity(name, design) for name in self.inputs))
@@ -90,6 +95,13 @@ class PerformanceMoE(NamedTuple):
         log_tokens = jnp.minimum(jnp.log(tokens / TRILLION), log_size)
         return _log_space(self, n, h, d, log_tokens) + self.tokens * self.expansion_exponent * expansion
 
+    def terms(self, design: Design) -> dict[str, Scalar]:
+        """Points by term; they sum to the raw score."""
+        n, h, d, tokens, size, active = (quantity(name, design) for name in self.inputs)
+        log_tokens = jnp.minimum(jnp.log(tokens / TRILLION), jnp.log(size / BILLION))
+        expansion = self.tokens * self.expansion_exponent * jnp.log(size / active)
+        return {**_terms(self, n, h, d, log_tokens)._asdict(), "experts": expansion}
+
     def raw(self, design: Design) -> Scalar:
         """The score before its clamp to [25, 100]."""
         return self.of(*(quantity(name, design) for name in self.inputs))
@@ -103,11 +115,33 @@ class PerformanceMoE(NamedTuple):
         return self.clamp(self.raw(design))
 
 
-def _log_space(w: PerformanceDense | PerformanceMoE, n: Scalar, h: Scalar, d: Scalar, log_tokens: Scalar) -> Scalar:
+class Terms(NamedTuple):
+    """The law's terms in points; their sum is the raw score."""
+
+    depth: Scalar
+    width: Scalar
+    ffn: Scalar
+    constant: Scalar
+    instability: Scalar  # what ln u takes from all four logarithms, <= 0
+    tokens: Scalar
+
+
+def _terms(w: PerformanceDense | PerformanceMoE, n: Scalar, h: Scalar, d: Scalar, log_tokens: Scalar) -> Terms:
     z = (10 / d + 20 / h) * w.gamma * n
-    discount = (w.layers + w.hidden + w.ffn + w.tokens) * z**2  # ln u enters once per term
+    return Terms(
+        depth=w.layers * jnp.log(n),
+        width=w.hidden * jnp.log(h),
+        ffn=w.ffn * jnp.log(d),
+        constant=w.bias,
+        instability=-(w.layers + w.hidden + w.ffn + w.tokens) * z**2,  # ln u enters once per term
+        tokens=w.tokens * log_tokens,
+    )
+
+
+def _log_space(w: PerformanceDense | PerformanceMoE, n: Scalar, h: Scalar, d: Scalar, log_tokens: Scalar) -> Scalar:
+    t = _terms(w, n, h, d, log_tokens)
     # the tokens come last: everything before them is then computed once per shape, not once per candidate
-    return w.layers * jnp.log(n) + w.hidden * jnp.log(h) + w.ffn * jnp.log(d) + w.bias - discount + w.tokens * log_tokens
+    return t.depth + t.width + t.ffn + t.constant + t.instability + t.tokens
 
 
 def bend(raw: Scalar) -> Scalar:

@@ -1,0 +1,55 @@
+"""Reading a spec's TOML and the overrides of a command line; whatever is wrong with them is a `SpecError` of one line."""
+
+import tomllib
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from perflaw_jax.spec_values import show
+
+
+class SpecError(ValueError):
+    """A mistake in a spec, in one line: ``<where>: <dotted key>: <what is wrong, what is allowed>``."""
+
+
+def spec_error(where: str, *parts: str) -> SpecError:
+    """The error of ``where``, its parts joined to one line."""
+    return SpecError(" ".join(": ".join(filter(None, (where, *parts))).split()))
+
+
+def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
+    """The tables of a TOML file."""
+    where = str(path)
+    try:
+        return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise spec_error(where, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise spec_error(where, f"not UTF-8 text (line {line})") from None
+    except (ValueError, RecursionError) as error:
+        raise spec_error(where, f"not valid TOML: {error}") from None
+
+
+def override(data: dict[str, Any], text: str) -> None:
+    """Apply one override such as ``"output.top=10"`` to parsed TOML; its value is TOML, or plain text such as ``15T``."""
+    key, equals, value = text.partition("=")
+    *tables, last = (part.strip() for part in key.split("."))
+    if not (equals and last and all(tables)):
+        raise spec_error("--set", f"write key=value such as output.top=10, not {show(text)}")
+    for table in tables:
+        data = data.setdefault(table, {})
+        if not isinstance(data, dict):
+            raise spec_error(f"--set {key}", f"{table} is no table here but {show(data)}; set it as a whole")
+    data[last] = _toml_value(key, value.strip())
+
+
+def _toml_value(key: str, text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError) as error:
+        if text[:1] in ("{", "[", '"', "'"):
+            raise spec_error(f"--set {key}", f"not a TOML value: {show(text)} ({error})") from None
+        return text
+    value = parsed["value"]
+    return value if len(parsed) == 1 and isinstance(value, (bool, int, float, str, list, dict)) else text
