@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,28 @@ def moved(limits: Limits, end: str, to: float) -> Limits:
     """The limits with one end elsewhere."""
     name, side = end.split()
     return {**limits, name: limits[name]._replace(**{side: float(to)})}
+
+
+def meets(columns: Mapping[str, np.ndarray], end: str, to: float) -> bool:
+    """Whether the first of some designs still meets an end that is moved."""
+    name, side = end.split()
+    value = _quantity(columns, name)[:1]
+    return bool(holds(Bound(**{side: to}), value, score=name == "score")[0])
+
+
+def _quantity(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """What a limit is about, of designs with their counts and scores."""
+    if name == "expert_ratio":
+        return columns["moe_intermediate_size"] / columns["hidden_size"]
+    return columns["raw" if name == "score" else name]
+
+
+def allowed(columns: Mapping[str, np.ndarray], limits: Limits) -> np.ndarray:
+    """Mask of the designs that all limits admit."""
+    mask = np.isfinite(columns["raw"])
+    for name, bound in limits.items():
+        mask &= holds(bound, _quantity(columns, name), score=name == "score")
+    return mask
 
 
 def without(limits: Limits, end: str) -> Limits:

@@ -17,7 +17,7 @@ from perflaw_jax.exact import Progress, Searcher
 from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import evaluate, make_design
 from perflaw_jax.planner import grids
-from perflaw_jax.planner.limits import Limits, holds, in_reach
+from perflaw_jax.planner.limits import Limits, allowed, in_reach
 from perflaw_jax.planner.ranking import Balance, ShallowFirst
 from perflaw_jax.space import Space
 
@@ -35,6 +35,11 @@ class TooSlow(Exception):
 
 class Solver(Protocol):
     """Answers about one grid by one law, more being better."""
+
+    @property
+    def space(self) -> Space:
+        """The grid."""
+        ...
 
     def count(self, limits: Limits) -> int:
         """How many designs the limits on the grid's own fields leave."""
@@ -150,14 +155,7 @@ class Evaluated:
         return self._take(rows[order[score[order] > before]])
 
     def _feasible(self, limits: Limits) -> np.ndarray:
-        mask = np.isfinite(self.columns["raw"])
-        for name, bound in limits.items():
-            values = self.columns["raw" if name == "score" else name] if name != "expert_ratio" else self._expert_ratio()
-            mask &= holds(bound, values, score=name == "score")
-        return np.flatnonzero(mask)
-
-    def _expert_ratio(self) -> np.ndarray:
-        return self.columns["moe_intermediate_size"] / self.columns["hidden_size"]
+        return np.flatnonzero(allowed(self.columns, limits))
 
     def _take(self, rows: np.ndarray) -> Columns:
         return {name: values[rows] for name, values in self.columns.items()}
