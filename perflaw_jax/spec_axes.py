@@ -28,6 +28,7 @@ from perflaw_jax.spec_values import (
     whole,
 )
 
+NONE_OF = frozenset({"moe_intermediate_size", "shared_expert_intermediate_size"})  # widths whose ratio may be 0: none of them
 MAX_VALUES = 10**7  # of one axis, and of one table of a field that depends on several axes
 
 
@@ -98,7 +99,9 @@ class AxisSpec(SpecTable):
         with at(key):
             if key == "step" or self.relation == "offset":  # of either sign
                 return whole(value) if self._exact(field) else number(value)
-            return positive(value) if self.relation == "ratio" else field_value(field, value)
+            if self.relation == "ratio" and not (field in NONE_OF and number(value) == 0):
+                return positive(value)
+            return field_value(field, value)
 
     def _count_steps(self, field: str) -> int:
         start, stop, step = (self._value(field, key, getattr(self, key)) for key in ("start", "stop", "step"))

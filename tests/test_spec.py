@@ -170,6 +170,7 @@ def test_no_numbers(written):
         ),
         ("first_k_dense_replace", {"start": 0, "stop": 2, "step": 1}, (0, 1, 2)),
         ("intermediate_size", {"offset_to": "hidden_size", "values": [-1000, 0, 24]}, (-1000, 0, 24)),
+        ("shared_expert_intermediate_size", {"ratio_to": "moe_intermediate_size", "values": [0, 1, 2]}, (0, 1, 2)),
     ],
 )
 def test_axis_values(field, entry, values):
