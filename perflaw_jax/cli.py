@@ -12,6 +12,7 @@ from perflaw_jax import answers
 from perflaw_jax.cli_common import DONE, FAILED, INFEASIBLE, WRONG_INPUT, Json, Law, Settings, Spec, fail
 from perflaw_jax.cli_fit import fit
 from perflaw_jax.cli_predict import predict
+from perflaw_jax.cli_show import planner, report
 from perflaw_jax.cli_sweep import merge, sweep, verify
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
@@ -193,4 +194,6 @@ def curve(
         raise typer.Exit(fail("no candidate satisfies the limits under any of the budgets", INFEASIBLE))
 
 
+app.command()(report)
+app.command()(planner)
 app.command()(verify)

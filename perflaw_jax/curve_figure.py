@@ -12,19 +12,8 @@ from matplotlib.figure import Figure
 
 from perflaw_jax.curve import PowerLaw
 from perflaw_jax.display import short
-from perflaw_jax.figure_style import BLUE, GREY, ORANGE, STYLE
+from perflaw_jax.figure_style import BLUE, GREY, ORANGE, STYLE, label, log_ticks
 from perflaw_jax.files import write_atomic
-
-LABELS = {
-    "num_hidden_layers": "layers",
-    "hidden_size": "hidden size",
-    "intermediate_size": "FFN size",
-    "moe_intermediate_size": "expert size",
-    "total_params": "parameters",
-    "active_params": "active parameters",
-    "training_tokens": "training tokens",
-    "training_flops": "training FLOPs",
-}
 
 
 def draw(
@@ -52,11 +41,11 @@ def draw(
         budget = columns["budget"]
         _score(panels[0], budget, columns["score"], metric)
         for axes, (name, law) in zip(panels[1:], laws.items(), strict=False):
-            _quantity(axes, budget, columns[name], law, free[name], LABELS.get(name, name))
+            _quantity(axes, budget, columns[name], law, free[name], label(name))
         for axes in panels[1 + len(laws) :]:
             axes.set_visible(False)
         for axes in panels[max(0, 1 + len(laws) - 3) : 1 + len(laws)]:
-            axes.set_xlabel(f"budget of {LABELS.get(over, over)}")
+            axes.set_xlabel(f"budget of {label(over)}")
         write_atomic(out, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}))
 
 
@@ -65,7 +54,7 @@ def _score(axes: Any, budget: np.ndarray, score: np.ndarray, metric: str) -> Non
     axes.set_title(f"best {metric}", loc="left")
 
 
-def _quantity(axes: Any, budget: np.ndarray, values: np.ndarray, law: PowerLaw | None, free: np.ndarray, label: str) -> None:
+def _quantity(axes: Any, budget: np.ndarray, values: np.ndarray, law: PowerLaw | None, free: np.ndarray, title: str) -> None:
     axes.loglog(budget[free], values[free], "o", color=BLUE, ms=4)
     axes.loglog(
         budget[~free], values[~free], "o", mfc="none", mec=GREY, ms=4
@@ -77,17 +66,7 @@ def _quantity(axes: Any, budget: np.ndarray, values: np.ndarray, law: PowerLaw |
         axes.text(0.03, 0.97, told, transform=axes.transAxes, va="top", color=ORANGE)
     low, high = values.min() / 1.3, values.max() * 1.3
     axes.set_ylim(low, high)
-    ticks = _ticks(low, high)
+    ticks = log_ticks(low, high)
     axes.set_yticks(ticks, [short(t) for t in ticks], minor=False)
     axes.set_yticks([], minor=True)
-    axes.set_title(label, loc="left")
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two values, about four of them."""
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
-        ticks = [m * 10.0**d for d in decades for m in steps if low <= m * 10.0**d <= high]
-        if len(ticks) >= 3:
-            break
-    return ticks[:: -(-len(ticks) // 6)] if ticks else [low, high]
+    axes.set_title(title, loc="left")

@@ -35,6 +35,16 @@ def flops(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.3g}"
 
 
+def power(value: float, digits: int = 1) -> str:
+    """A great number as a power of ten, as text and ticks have it.
+
+    >>> power(1e24), power(3.99e23), power(3e23, 0)
+    ('1.0e24', '4.0e23', '3e23')
+    """
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
 def gibibytes(value: float) -> str:
     """Bytes in GiB.
 

@@ -143,5 +143,12 @@ def evaluate(design: Design, law: Law, limits: Limits) -> Evaluation:
 
 
 def as_limits(bounds: Mapping[str, Any]) -> dict[str, Bound]:
-    """Limits from anything with ``min``, ``max`` and ``multiple_of`` attributes, as a spec holds them."""
-    return {name: Bound(b.min, b.max, b.multiple_of) for name, b in bounds.items()}
+    """Limits from anything with ``min``, ``max`` and ``multiple_of`` attributes, as a spec holds them.
+
+    As floats: jax would take a whole number for an int32, which holds no ten billion parameters.
+    """
+
+    def real(end: float | None) -> float | None:
+        return None if end is None else float(end)
+
+    return {name: Bound(real(b.min), real(b.max), real(b.multiple_of)) for name, b in bounds.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -124,6 +125,13 @@ def score_models(path: str | None = None) -> Any:
     predicted = np.where(moe, scores["performance-moe"], scores["performance-dense"])
     predicted = np.where(np.isfinite(predicted) & np.isfinite(np.asarray(design.training_tokens)), predicted, np.nan)
     return models.assign(total_params=total, law=np.where(moe, "performance-moe", "performance-dense"), predicted=predicted)
+
+
+def model_counts(models: Any) -> dict[str, np.ndarray]:
+    """``total_params`` and ``training_flops`` of every row of the table of real models, float64 [rows]."""
+    with jax.enable_x64(True):
+        design = _designs(models)
+        return {name: np.asarray(jax.vmap(partial(quantity, name))(design)) for name in ("total_params", "training_flops")}
 
 
 def _designs(models: Any) -> Design:

@@ -32,6 +32,15 @@ from perflaw_jax.schemas import (
 
 THREADS = 2  # zstd and the encoders release the GIL; each further thread holds one more part in memory
 RESULTS = ("top.parquet", "frontier.parquet", "marginals.parquet", "trials.parquet", "curve.*", "rows/part-*.parquet")
+PAGE, FIGURES = "report.html", "figures"  # what a report adds, and the folder of its figures
+REPORT = (
+    PAGE,
+    *(
+        f"{FIGURES}/{n}.{end}"
+        for n in ("curve", "frontier", "marginals", "heat-map", "iso-flops", "cuts")
+        for end in ("png", "svg")
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,9 @@ class ResultDir:
         self.declare()
         clear_records(self.path)
         self.tidy()
+        with told("clear", self.path):  # a report on earlier results would be taken for one on these
+            for stale in [self.path / name for name in REPORT if (self.path / name).exists()]:
+                remove(stale)
 
     def declare(self) -> None:
         """Write the manifest of a run that has not finished."""

@@ -17,6 +17,11 @@ from perflaw_jax.spec_values import Mistake, show
 
 OWN = "own number"
 PERFORMANCE_LAW = {"dense": "performance-dense", "moe": "performance-moe"}
+RANKING_WORDS = {
+    "performance": "performance first",
+    "balance": "balance: score² / ln(1 + layers)",
+    "shallow": "shallow first",
+}
 RANGES = ("layers", "size", "tokens", "experts", "chosen", "expert_ratio")
 
 
