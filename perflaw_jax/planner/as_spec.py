@@ -26,7 +26,11 @@ def spec_text(inputs: Inputs) -> str:
     """The spec as TOML, the question in words above it."""
     notes = [
         "Written by perflaw planner. The same candidates and limits; run it with: perflaw search FILE, or perflaw sweep FILE",
-        *([] if inputs.ranking == "performance" else [f"The page ranked by {RANKING_WORDS[inputs.ranking]}; here the score does."]),
+        *(
+            []
+            if inputs.ranking == "performance"
+            else [f"The page ranked by {RANKING_WORDS[inputs.ranking]}; here the score does."]
+        ),
         *([f"{inputs.law_name}: {inputs.entry.note}"] if inputs.entry.note else []),
     ]
     lines = [f"# {' '.join(note.split())}" for note in notes]

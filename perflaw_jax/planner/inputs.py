@@ -107,7 +107,9 @@ class Inputs(BaseModel):
     @model_validator(mode="after")
     def _law_fits(self) -> Self:
         if self.law_name not in offered(self.kind):
-            raise Mistake(f"no law named {show(self.law_name)} scores this; {nearest(self.law_name, offered(self.kind))}", "law")
+            raise Mistake(
+                f"no law named {show(self.law_name)} scores this; {nearest(self.law_name, offered(self.kind))}", "law"
+            )
         if self.gamma != 1 and "gamma" not in self.entry.settings:
             raise Mistake(f"{self.law_name} has no precision loss; set it to 1", "gamma")
         if self.ranking == "balance" and not self.entry.higher_is_better:
@@ -131,8 +133,8 @@ class Inputs(BaseModel):
     @property
     def hardware(self) -> dict[str, float]:
         """The training budget in the words of a spec."""
-        peak = self.peak_tflops if self.accelerator == OWN else ACCELERATORS[self.accelerator].peak_flops / 1e12
-        return {"accelerators": self.count, "peak_flops": peak * 1e12, "mfu": self.mfu, "days": self.days}
+        peak = self.peak_tflops * 1e12 if self.accelerator == OWN else ACCELERATORS[self.accelerator].peak_flops
+        return {"accelerators": self.count, "peak_flops": peak, "mfu": self.mfu, "days": self.days}
 
     @property
     def budget(self) -> float:

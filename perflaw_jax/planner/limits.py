@@ -152,4 +152,3 @@ def in_reach(space: Space, limits: Limits) -> int:
     if "intermediate_size" in limits:  # over FFN steps and hidden sizes: the share of the pairs that is left
         count = count * np.count_nonzero(holds(limits["intermediate_size"], ffn.values)) // ffn.values.size
     return int(count)
-

@@ -16,7 +16,6 @@ from perflaw_jax.engine import Problem
 from perflaw_jax.exact import Progress, Searcher
 from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import evaluate, make_design
-from perflaw_jax.planner import grids
 from perflaw_jax.planner.limits import Limits, allowed, in_reach
 from perflaw_jax.planner.ranking import Balance, ShallowFirst
 from perflaw_jax.space import Space
@@ -187,4 +186,3 @@ def _score(law: Any, fields: Any) -> dict[str, Scalar]:
     e = evaluate(design, law, {})
     counts = {name: 1.0 * quantity(name, design) for name in ("total_params", "active_params", "training_flops")}
     return {**counts, "raw": jax.numpy.where(e.feasible, e.raw, jax.numpy.nan), "score": e.score}
-
