@@ -19,7 +19,7 @@ from perflaw_jax.planner.solve import Plan, by_layers, frontier, sensitivity, so
 from perflaw_jax.planner.solvers import TooSlow
 from perflaw_jax.report.charts import frontier as frontier_chart
 from perflaw_jax.report.charts import marginal
-from perflaw_jax.report.frames import Score, axis_view
+from perflaw_jax.report.frames import Score, axis_view, read_axis
 
 KEPT = 32  # answers of which the page need not ask again
 COSTS = ("training_flops", "total_params")
@@ -27,7 +27,7 @@ COSTS = ("training_flops", "total_params")
 
 def page() -> None:
     """The whole page, from the top."""
-    st.set_page_config(page_title="perflaw planner", page_icon=":material/straighten:", layout="wide")
+    st.set_page_config(page_title="perflaw planner", layout="wide")
     st.title("What to train", anchor=False)
     if "asked" not in st.session_state and not _restored():
         return
@@ -136,6 +136,7 @@ def _how_it_moves(plan: Plan) -> None:
     st.caption("The best score when one limit is moved. Accelerators, days, MFU and peak move it as the training budget does.")
     _drawn(lambda: _sensitivity(plan))
     st.subheader("Best score by number of layers", anchor=False)
+    st.caption("The grey band is as good as the best: within half a point, or half a per cent of a loss.")
     _drawn(lambda: _layers(plan, score))
 
 
@@ -146,8 +147,9 @@ def _sensitivity(plan: Plan) -> Any:
 
 
 def _layers(plan: Plan, score: Score) -> Any:
-    frame = _kept("layers", lambda _: by_layers(plan), plan.inputs)
-    return marginal(axis_view("num_hidden_layers"), frame.rename(columns={"num_hidden_layers": "value"}), score)
+    frame = _kept("layers", lambda _: by_layers(plan), plan.inputs).rename(columns={"num_hidden_layers": "value"})
+    reading = read_axis(frame["value"].to_numpy(float), frame["score"].to_numpy(float), score)
+    return marginal(axis_view("num_hidden_layers"), frame, score, reading)
 
 
 def _drawn(figure: Callable[[], Any]) -> None:

@@ -29,7 +29,7 @@ def spec_text(inputs: Inputs) -> str:
         *(
             []
             if inputs.ranking == "performance"
-            else [f"The page ranked by {RANKING_WORDS[inputs.ranking]}; here the score does."]
+            else [f"The page ranks by {RANKING_WORDS[inputs.ranking]}; this file by score."]
         ),
         *([f"{inputs.law_name}: {inputs.entry.note}"] if inputs.entry.note else []),
     ]
@@ -75,7 +75,7 @@ def _axis(axis: Axis, limits: Mapping[str, Any]) -> Any:
     if name in limits and (axis.base is None or name == "expert_ratio"):
         values = values[holds(limits[name], values)]
     numbers = [_number(value) for value in values]
-    relation = {f"{axis.relation}_to": axis.base} if axis.base else {}
+    relation: dict[str, Any] = {f"{axis.relation}_to": axis.base} if axis.base else {}
     if axis.multiple_of:
         relation["multiple_of"] = axis.multiple_of
     gaps = np.diff(values)

@@ -14,8 +14,8 @@ FACTOR_WORDS = {0.5: "half", 0.75: "25 % less", 1.25: "25 % more", 2.0: "twice"}
 
 
 def sensitivity(shifts: list[Shift], metric: str) -> go.Figure:
-    """A line of marks per limit: the best score when it is so many times what it is; limits that change nothing are left out."""
-    moving = [shift for shift in shifts if len({*shift.scores.values()}) > 1][::-1]
+    """Marks per limit: the best score when it is so many times what it is; limits that change nothing are left out."""
+    moving = [shift for shift in shifts if len({s for s in shift.scores.values() if s == s}) > 1][::-1]
     figure = go.Figure()
     for (factor, words), mark in zip(FACTOR_WORDS.items(), LEVELS, strict=False):
         names = [WORDS[shift.end] for shift in moving if shift.scores[factor] == shift.scores[factor]]

@@ -14,7 +14,7 @@ from perflaw_jax.planner.grids import TRILLION
 from perflaw_jax.planner.limits import BILLION
 from perflaw_jax.planner.solve import Plan
 
-FORMATS = {"Size, B": "%.2f", "Active, B": "%.2f", "Tokens, T": "%.2f", "FLOPs": "%.2e", "Budget used": "%.4f"}
+FORMATS = {"Size, B": "%.2f", "Active, B": "%.2f", "Tokens, T": "%.2f", "FLOPs, 1e21": "%.1f", "Budget used": "%.4f"}
 SUFFIXES = {"hf": ("config.json", "application/json"), "megatron": ("megatron.txt", "text/plain")}
 SUFFIXES |= {"torchtitan": ("torchtitan.py", "text/x-python"), "maxtext": ("maxtext.yml", "text/yaml")}
 
@@ -40,7 +40,7 @@ def shown(plan: Plan) -> pd.DataFrame:
         columns["Active, B"] = table["active_params"] / BILLION
     columns["Tokens, T"] = table["training_tokens"] / TRILLION
     columns[plan.inputs.entry.metric] = table["score"]
-    columns |= {"Budget used": table["budget_used"], "FLOPs": table["training_flops"]}
+    columns |= {"Budget used": table["budget_used"], "FLOPs, 1e21": table["training_flops"] / 1e21}
     return pd.DataFrame(columns)
 
 
