@@ -106,10 +106,9 @@ class Inputs(BaseModel):
 
     @model_validator(mode="after")
     def _law_fits(self) -> Self:
-        if self.law_name not in offered(self.kind):
-            raise Mistake(
-                f"no law named {show(self.law_name)} scores this; {nearest(self.law_name, offered(self.kind))}", "law"
-            )
+        laws = offered(self.kind)
+        if self.law_name not in laws:
+            raise Mistake(f"no law named {show(self.law_name)} scores this; {nearest(self.law_name, laws)}", "law")
         if self.gamma != 1 and "gamma" not in self.entry.settings:
             raise Mistake(f"{self.law_name} has no precision loss; set it to 1", "gamma")
         if self.ranking == "balance" and not self.entry.higher_is_better:

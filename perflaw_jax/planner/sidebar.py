@@ -10,7 +10,7 @@ import streamlit as st
 from perflaw_jax.hardware import ACCELERATORS
 from perflaw_jax.planner import words
 from perflaw_jax.planner.grids import HIDDEN_STEPS
-from perflaw_jax.planner.inputs import OWN, PERFORMANCE_LAW, RANKING_WORDS, InputError, Inputs, offered
+from perflaw_jax.planner.inputs import OWN, PERFORMANCE_LAW, RANKING_WORDS, InputError, Inputs, check, offered
 
 KINDS = {"dense": "dense", "moe": "mixture of experts"}
 GRIDS = {"authors": "the authors' rules", "fine": "fine: a billion designs"}
@@ -24,19 +24,13 @@ class Form:
         self.values: dict[str, Any] = {}
         self.places: dict[str, Any] = {}
 
-    def number(self, field: str, at: Any = st, title: str | None = None, **options: Any) -> None:
+    def number(self, field: str, at: Any = st, title: str | None = None) -> None:
         """A number."""
         about = Inputs.model_fields[field]
         kind = int if about.annotation is int else float
         st.session_state.setdefault(field, kind(getattr(self.asked, field)))
-        form = {} if kind is int else {"format": "%.12g"}
-        self.values[field] = at.number_input(
-            title or about.title or field,
-            key=field,
-            help=about.description,
-            **({"step": 1} if kind is int else form),
-            **options,
-        )
+        written = {"step": 1} if kind is int else {"format": "%.12g"}
+        self.values[field] = at.number_input(title or about.title or field, key=field, help=about.description, **written)
         self.places[field] = at.empty()
 
     def pair(self, low: str, high: str) -> None:
@@ -95,10 +89,9 @@ def _scoring(form: Form) -> None:
     st.subheader("Score", anchor=False)
     kind = form.values["kind"]
     laws = offered(kind)
-    law = form.choice(
-        "law", [None, *(name for name in laws if name != PERFORMANCE_LAW[kind])], lambda n: n or "Performance Law"
-    )
-    entry = laws[law or PERFORMANCE_LAW[kind]]
+    usual = PERFORMANCE_LAW[kind]
+    law = form.choice("law", [None, *(name for name in laws if name != usual)], lambda name: name or usual)
+    entry = laws[law or usual]
     st.caption(f"{entry.metric}{f' in {entry.unit}' if entry.unit else ''}. Holds for {entry.valid}.")
     if "gamma" in entry.settings:
         form.number("gamma")
@@ -110,7 +103,7 @@ def _scoring(form: Form) -> None:
 def _reset() -> None:
     for field in Inputs.model_fields:
         st.session_state.pop(field, None)
-    st.session_state.asked = Inputs()
+    st.session_state.asked = check({})
 
 
 def show_messages(error: InputError, places: dict[str, Any]) -> None:

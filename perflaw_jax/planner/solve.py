@@ -16,6 +16,7 @@ from perflaw_jax.planner.inputs import PERFORMANCE_LAW, Inputs
 from perflaw_jax.planner.limits import (
     Limits,
     ends,
+    holds,
     law_of,
     limits_of,
     meets,
@@ -134,10 +135,9 @@ def _score(plan: Plan, limits: Limits) -> float:
 
 def by_layers(plan: Plan) -> pd.DataFrame:
     """The best score at each of some layer counts in range that any design has; NaN scores are left out."""
-    low, high = plan.inputs.range("layers")
     axis = next(axis for axis in plan.solver.space.axes if axis.field == "num_hidden_layers")
     bound = plan.limits["num_hidden_layers"]
-    counts = [n for n in axis.values if bound.min <= n <= bound.max and low <= n <= high]
+    counts = np.array(axis.values)[holds(bound, np.array(axis.values))].tolist()
     chosen = [counts[i] for i in np.unique(np.linspace(0, len(counts) - 1, min(len(counts), MOST_LAYERS)).round().astype(int))]
     found = []
     for n in chosen:

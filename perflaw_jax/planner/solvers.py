@@ -16,7 +16,7 @@ from perflaw_jax.engine import Problem
 from perflaw_jax.exact import Progress, Searcher
 from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import evaluate, make_design
-from perflaw_jax.planner.limits import Limits, allowed, in_reach
+from perflaw_jax.planner.limits import Limits, allowed, in_reach, value_at
 from perflaw_jax.planner.ranking import Balance, ShallowFirst
 from perflaw_jax.space import Space
 
@@ -76,7 +76,7 @@ class Searched(NamedTuple):
         """See `Solver`."""
         law = self.law
         if ranking in RANKINGS:  # the least score goes inside: outside, it would be held against the ranking value
-            law = RANKINGS[ranking](law, limits["score"].min)
+            law = RANKINGS[ranking](law, value_at(limits, "score min"))
             limits = {name: bound for name, bound in limits.items() if name != "score"}
         found = self._search(Problem(self.space, law, limits), count)
         return self._columns(found.top.finish().candidate_id)
