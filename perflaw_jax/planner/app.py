@@ -70,8 +70,9 @@ def _answer(inputs: Inputs) -> None:
     if plan.table.empty:
         st.error(words.nothing(plan))
     else:
-        for column, (name, value) in zip(st.columns(4), words.best(plan).items(), strict=True):
-            column.metric(name, value)
+        with st.container(horizontal=True, gap="large"):
+            for name, value in words.best(plan).items():
+                st.metric(name, value, width="content")
         _designs(plan)
         _one_design(plan)
         _how_it_moves(plan)
@@ -164,7 +165,7 @@ def _drawn(figure: Callable[[], Any]) -> None:
 
 def _link(inputs: Inputs) -> None:
     st.subheader("Link to these inputs", anchor=False)
-    address = (st.context.url or "").partition("?")[0]
+    address = (st.context.url or "").partition("?")[0].rstrip("/") + "/"
     query = urlencode(inputs.link())
     st.code(f"{address}?{query}" if query else address, language=None, wrap_lines=True)
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from perflaw_jax.planner import grids
 from perflaw_jax.planner.inputs import RANKING_WORDS, Inputs
-from perflaw_jax.planner.limits import BILLION, FFN_STEP, holds, limits_of
-from perflaw_jax.space import Axis, Space
+from perflaw_jax.planner.limits import BILLION, FFN_STEP, grid_of, holds, limits_of
+from perflaw_jax.space import Axis
 from perflaw_jax.spec import SweepSpec, parse_spec
 
 NAME = "planner"
@@ -43,7 +42,7 @@ def spec_text(inputs: Inputs) -> str:
 
 
 def _tables(inputs: Inputs) -> dict[str, Any]:
-    space, limits = _grid(inputs), limits_of(inputs)
+    space, limits = grid_of(inputs), limits_of(inputs)
     least, most = (BILLION * end for end in inputs.range("size"))
     score = {"min" if inputs.entry.higher_is_better else "max": inputs.min_score}
     return {
@@ -60,12 +59,6 @@ def _tables(inputs: Inputs) -> dict[str, Any]:
         },
         "output": {"top": 1000, "frontier": ["training_flops"]},
     }
-
-
-def _grid(inputs: Inputs) -> Space:
-    if inputs.kind == "moe":
-        return grids.moe(inputs.shared, inputs.leading)
-    return grids.authors() if inputs.grid == "authors" else grids.dense()
 
 
 def _axis(axis: Axis, limits: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from perflaw_jax.laws import Negated
 from perflaw_jax.objective import Bound
+from perflaw_jax.planner import grids
 from perflaw_jax.planner.grids import TRILLION
 from perflaw_jax.planner.inputs import Inputs
 from perflaw_jax.space import Space
@@ -33,6 +34,13 @@ WORDS = {
 }
 
 Limits = dict[str, Bound]
+
+
+def grid_of(inputs: Inputs) -> Space:
+    """The grid that the inputs choose from; their ranges are limits on it."""
+    if inputs.kind == "moe":
+        return grids.moe(inputs.shared, inputs.leading)
+    return grids.authors() if inputs.grid == "authors" else grids.dense()
 
 
 def limits_of(inputs: Inputs) -> Limits:

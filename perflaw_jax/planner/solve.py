@@ -16,6 +16,7 @@ from perflaw_jax.planner.inputs import PERFORMANCE_LAW, Inputs
 from perflaw_jax.planner.limits import (
     Limits,
     ends,
+    grid_of,
     holds,
     law_of,
     limits_of,
@@ -178,8 +179,7 @@ def _law_key(inputs: Inputs) -> tuple[str, str, float]:
 def _solver(inputs: Inputs) -> Solver:
     if inputs.grid == "authors":
         return _authors(*_law_key(inputs))
-    space = grids.dense() if inputs.kind == "dense" else grids.moe(inputs.shared, inputs.leading)
-    return Searched(space, law_of(inputs))
+    return Searched(grid_of(inputs), law_of(inputs))
 
 
 @lru_cache(4)

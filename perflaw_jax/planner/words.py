@@ -43,12 +43,10 @@ def nothing(plan: Plan) -> str:
 def best(plan: Plan) -> dict[str, str]:
     """The best design in a few numbers: what is measured -> how it reads."""
     row, entry = plan.table.iloc[0], plan.inputs.entry
-    size = short(row["total_params"])
-    if plan.inputs.kind == "moe":
-        size += f" ({short(row['active_params'])} active)"
     return {
         entry.metric: f"{row['score']:.2f}" if entry.unit == "points" else points(row["score"]),
-        "Parameters": size,
+        "Parameters": short(row["total_params"]),
+        **({"Active": short(row["active_params"])} if plan.inputs.kind == "moe" else {}),
         "Training tokens": short(row["training_tokens"]),
         "Layers × hidden": f"{whole(row['num_hidden_layers'])} × {whole(row['hidden_size'])}",
     }
