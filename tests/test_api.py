@@ -76,7 +76,8 @@ def test_files_nobody_named_live_as_long_as_the_object():
 def test_settings_override_every_kind_of_spec(tmp_path):
     path = tmp_path / "spec.toml"
     path.write_text(
-        'name = "file"\n[axes]\nnum_hidden_layers = [16, 32]\n[fixed]\nhidden_size = 1024\nintermediate_size = 4096\ntraining_tokens = "1T"\n'
+        'name = "file"\n[axes]\nnum_hidden_layers = [16, 32]\n[fixed]\n'
+        'hidden_size = 1024\nintermediate_size = 4096\ntraining_tokens = "1T"\n'
     )
     for spec in (path, str(path), load_spec(path)):
         top = pl.sweep(spec, settings=["output.top=1", "fixed.hidden_size=2048"]).top

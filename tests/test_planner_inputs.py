@@ -12,7 +12,8 @@ from perflaw_jax.planner.as_spec import spec_of, spec_text
 from perflaw_jax.planner.grids import HIDDEN_STEPS
 from perflaw_jax.planner.inputs import OWN, InputError, Inputs, check, offered
 from perflaw_jax.planner.limits import grid_of, in_reach, limits_of
-from perflaw_jax.spec import SpecError, load_spec, parse_spec
+from perflaw_jax.spec import load_spec, parse_spec
+from perflaw_jax.spec_toml import SpecError
 
 LAWS = {kind: sorted(offered(kind)) for kind in ("dense", "moe")}
 

@@ -49,7 +49,7 @@ def expected(space, ranked, least, budget, top):
 
 
 @pytest.mark.parametrize("ranked", KEYS)
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(space=spaces(), place=st.floats(0, 1), share=st.floats(0.2, 1))
 def test_search_and_sweep_rank_as_sorting_does(ranked, space, place, share):
     evaluation, quantities = evaluate_all(space, DENSE)

@@ -27,7 +27,7 @@ def steps(start: float, stop: float, step: float) -> tuple[float, ...]:
     >>> steps(6, 2, -2)
     (6.0, 4.0, 2.0)
     """
-    return tuple((start + step * np.arange(round((stop - start) / step) + 1)).tolist())
+    return tuple((float(start) + step * np.arange(round((stop - start) / step) + 1)).tolist())
 
 
 AUTHORS_LAYERS = tuple(float(n) for n in range(1, 201) if n % 8 in (6, 7))

@@ -109,7 +109,7 @@ class Inputs(BaseModel):
         laws = offered(self.kind)
         if self.law_name not in laws:
             raise Mistake(f"no law named {show(self.law_name)} scores this; {nearest(self.law_name, laws)}", "law")
-        if self.gamma != 1 and "gamma" not in self.entry.settings:
+        if self.gamma != 1 and "gamma" not in laws[self.law_name].settings:
             raise Mistake(f"{self.law_name} has no precision loss; set it to 1", "gamma")
         if self.ranking == "balance" and not self.entry.higher_is_better:
             raise Mistake("balance divides a score of which more is better; by this law less is better", "ranking")

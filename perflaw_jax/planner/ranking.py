@@ -9,11 +9,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from perflaw_jax.accounting import quantity
 from perflaw_jax.design import Design, Scalar
 from perflaw_jax.laws.pytree import pytree
 from perflaw_jax.objective import SCORE_TOLERANCE
 
 FLOAT32_TOLERANCE = 1e-4  # relative to 1 + |limit|: float32 finds, float64 decides, so nothing near the limit may be lost
+ROUNDING = 1e-6  # relative: so far beyond the budget a design may be, and is scored as it is
 SPAN = 128.0  # more than any two scores differ by; a power of two, so that a layer costs it exactly
 
 
@@ -29,7 +31,7 @@ class Balance:
     >>> from perflaw_jax.laws import PerformanceDense
     >>> design = Design(62, 4096, 8192, 32, 6.5e12)
     >>> round(float(Balance(PerformanceDense()).raw(design)), 2)
-    1240.53
+    1240.34
     """
 
     law: Any
@@ -71,6 +73,33 @@ class ShallowFirst:
     def clamp(self, raw: Scalar) -> Scalar:
         """No clamp: the law's own is inside."""
         return raw
+
+
+@pytree
+@dataclass(frozen=True)
+class WithinBudget:
+    """A law for designs within a budget of training FLOPs: there it is the law itself, and a box of the grid is bounded better.
+
+    Tokens beyond what the budget buys count as what it buys. So the bound of a box no longer takes its most tokens together
+    with its largest model, which no design within the budget has.
+
+    >>> from perflaw_jax.laws import PerformanceDense
+    >>> design = Design(62, 4096, 8192, 32, 6.5e12)
+    >>> float(WithinBudget(PerformanceDense(), 1e24).raw(design)) == float(PerformanceDense().raw(design))
+    True
+    """
+
+    law: Any
+    budget: Scalar  # training FLOPs
+
+    def raw(self, design: Design) -> Scalar:
+        """The law's raw score of what the budget buys."""
+        tokens = (1 + ROUNDING) * self.budget / (6 * quantity("active_params", design))
+        return self.law.raw(design._replace(training_tokens=jnp.minimum(1.0 * design.training_tokens, tokens)))
+
+    def clamp(self, raw: Scalar) -> Scalar:
+        """The law's clamp."""
+        return self.law.clamp(raw)
 
 
 def _where_reached(raw: Scalar, least: Scalar, value: Scalar) -> Scalar:

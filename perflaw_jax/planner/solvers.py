@@ -13,15 +13,15 @@ import numpy as np
 from perflaw_jax.accounting import quantity
 from perflaw_jax.design import FIELDS, Design, Scalar
 from perflaw_jax.engine import Problem
-from perflaw_jax.exact import Progress, Searcher
+from perflaw_jax.exact import Found, Progress, Searcher
 from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import evaluate, make_design
 from perflaw_jax.planner.limits import Limits, allowed, in_reach, value_at
-from perflaw_jax.planner.ranking import Balance, ShallowFirst
+from perflaw_jax.planner.ranking import Balance, ShallowFirst, WithinBudget
 from perflaw_jax.space import Space
 
 BATCH = 8192  # designs per call: one trace for each law
-PATIENCE = 5.0  # seconds that a search may take
+QUICK, PATIENCE = 0.7, 5.0  # seconds that a search may take by the law as it is, and then by its bounds within the budget
 FRONTIER_GAP = 0.05  # of a score: frontiers may miss what is better by less
 RANKINGS: dict[str, Callable[[Any, float], Any]] = {"balance": Balance, "shallow": ShallowFirst}
 
@@ -69,36 +69,57 @@ class Searched(NamedTuple):
 
     def best(self, limits: Limits) -> Columns | None:
         """See `Solver`."""
-        found = self._search(Problem(self.space, self.law, limits), 1)
+        found = self._search(limits, 1)
         return self._columns(found.top.finish().candidate_id) if found.certificate.best > -np.inf else None
 
     def top(self, limits: Limits, ranking: str, count: int) -> Columns:
         """See `Solver`."""
-        law = self.law
-        if ranking in RANKINGS:  # the least score goes inside: outside, it would be held against the ranking value
-            law = RANKINGS[ranking](law, value_at(limits, "score min"))
-            limits = {name: bound for name, bound in limits.items() if name != "score"}
-        found = self._search(Problem(self.space, law, limits), count)
-        return self._columns(found.top.finish().candidate_id)
+        return self._columns(self._search(limits, count, ranking).top.finish().candidate_id)
 
     def frontier(self, limits: Limits, cost: str) -> Columns:
         """See `Solver`; to within ``FRONTIER_GAP``."""
-        found = self._search(Problem(self.space, self.law, limits, (cost,)), 1, gap=FRONTIER_GAP)
+        found = self._search(limits, 1, costs=(cost,), gap=FRONTIER_GAP)
         assert found.frontier is not None
         return self._columns(found.frontier.finish().candidate_id)
 
-    def _search(self, problem: Problem, top: int, gap: float = 0.0) -> Any:
-        began: list[float] = []  # at the first step: before it, programs are compiled
+    def _search(
+        self, limits: Limits, top: int, ranking: str = "performance", costs: tuple[str, ...] = (), gap: float = 0.0
+    ) -> Found:
+        """Search as the law is written, and where that takes long by its bounds within the budget: often one is fast.
 
-        def tick(_: Progress) -> None:
-            began.append(time.monotonic())
-            if began[-1] - began[0] > PATIENCE:
-                raise TooSlow
+        Both are exact, and which is the faster is not known beforehand.
+        """
+        searcher, bought = _searcher(_Key(self.space), costs), limits["training_flops"].max
 
-        return _searcher(_Key(self.space), problem.costs).search(problem, top=top, gap=gap, tick=tick)
+        def by(law: Any, patience: float) -> Found:
+            problem = self._problem(law, limits, ranking, costs)
+            return searcher.search(problem, top=top, gap=gap, tick=_until(patience))
+
+        try:
+            return by(self.law, QUICK)
+        except TooSlow:
+            return by(WithinBudget(self.law, bought), PATIENCE)
+
+    def _problem(self, law: Any, limits: Limits, ranking: str, costs: tuple[str, ...]) -> Problem:
+        if ranking in RANKINGS:  # the least score goes inside: outside, it would be held against the ranking value
+            law = RANKINGS[ranking](law, value_at(limits, "score min"))
+            limits = {name: bound for name, bound in limits.items() if name != "score"}
+        return Problem(self.space, law, limits, costs)
 
     def _columns(self, ids: np.ndarray) -> Columns:
         return scored(self.space.fields(self.space.digits(ids)), self.law)
+
+
+def _until(patience: float) -> Callable[[Progress], None]:
+    """Ends a search some seconds after its first step: before that, programs are compiled."""
+    began: list[float] = []
+
+    def tick(_: Progress) -> None:
+        began.append(time.monotonic())
+        if began[-1] - began[0] > patience:
+            raise TooSlow
+
+    return tick
 
 
 class _Key(NamedTuple):
