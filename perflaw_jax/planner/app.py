@@ -70,7 +70,7 @@ def _answer(inputs: Inputs) -> None:
     if plan.table.empty:
         st.error(words.nothing(plan))
     else:
-        with st.container(horizontal=True, gap="large"):
+        with st.container(horizontal=True, gap="medium"):
             for name, value in words.best(plan).items():
                 st.metric(name, value, width="content")
         _designs(plan)

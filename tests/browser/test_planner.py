@@ -102,8 +102,13 @@ def typed(page, label: str, value: str) -> None:
 
 
 def chosen(page, label: str, option: str) -> None:
-    page.get_by_test_id("stSelectbox").filter(has_text=label).locator("input").click()
-    page.get_by_role("option", name=option).click()
+    """Choose from a list by keyboard alone: what is typed filters it."""
+    page.get_by_role("combobox", name=label, exact=True).focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type(option)
+    page.get_by_role("option", name=option).wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
 
 
 def test_the_defaults_and_the_authors_ten_rows(page, address):
