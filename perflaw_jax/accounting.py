@@ -176,6 +176,11 @@ def aspect_ratio(design: Design) -> Scalar:
     return divide(design.hidden_size, design.num_hidden_layers)
 
 
+def expert_ratio(design: Design) -> Scalar:
+    """``moe_intermediate_size / hidden_size``."""
+    return divide(design.moe_intermediate_size, design.hidden_size)
+
+
 def tokens_per_param(design: Design) -> Scalar:
     """``training_tokens / total_params``."""
     return divide(real(design).training_tokens, total_params(design))

@@ -63,6 +63,7 @@ COUNTS = {
 RATIOS = {
     "ffn_ratio": "FFN width that a token passes / hidden_size",
     "aspect_ratio": "hidden_size / num_hidden_layers",
+    "expert_ratio": "moe_intermediate_size / hidden_size",
     "tokens_per_param": "training_tokens / total_params",
 }
 

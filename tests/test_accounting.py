@@ -95,6 +95,7 @@ def test_what_follows_from_the_parameters(config):
     per_layer = 2 * config["num_key_value_heads"] * config["head_dim"] * config["context_length"]
     assert counts["kv_cache_bytes"] == 2 * config["num_hidden_layers"] * per_layer
     assert counts["aspect_ratio"] == config["hidden_size"] / config["num_hidden_layers"]
+    assert counts["expert_ratio"] == config["moe_intermediate_size"] / config["hidden_size"]
     assert counts["tokens_per_param"] == pytest.approx(tokens / total, rel=1e-15)
 
 
@@ -119,8 +120,9 @@ def test_one_expert_of_one_is_a_dense_model(config):
     dense |= {"shared_expert_intermediate_size": 0, "first_k_dense_replace": 0}
     moe = dense | {"num_experts": 1, "num_experts_per_tok": 1, "moe_intermediate_size": dense["intermediate_size"]}
     expected, found = exactly(QUANTITY_OF, Design(**dense)), exactly(QUANTITY_OF, Design(**moe))
-    for name in (*COUNTS, *RATIOS):
+    for name in {*COUNTS, *RATIOS} - {"expert_ratio"}:
         assert found[name] == expected[name], name
+    assert (expected["expert_ratio"], found["expert_ratio"]) == (0, dense["intermediate_size"] / dense["hidden_size"])
 
 
 @pytest.mark.parametrize(("design", "expected"), CHECKPOINTS.values(), ids=CHECKPOINTS)

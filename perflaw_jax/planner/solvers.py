@@ -1,0 +1,210 @@
+"""Two ways to the best designs of a grid under limits: the exact search of a huge one, and evaluating a small one whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from perflaw_jax.accounting import quantity
+from perflaw_jax.design import FIELDS, Design, Scalar
+from perflaw_jax.engine import Problem
+from perflaw_jax.exact import Found, Progress, Searcher
+from perflaw_jax.laws import LAWS
+from perflaw_jax.objective import evaluate, make_design
+from perflaw_jax.planner.limits import Limits, allowed, in_reach, value_at
+from perflaw_jax.planner.ranking import Balance, ShallowFirst, WithinBudget
+from perflaw_jax.space import Space
+
+BATCH = 8192  # designs per call: one trace for each law
+QUICK, PATIENCE = 0.7, 5.0  # seconds that a search may take by the law as it is, and then by its bounds within the budget
+FRONTIER_GAP = 0.05  # of a score: frontiers may miss what is better by less
+RANKINGS: dict[str, Callable[[Any, float], Any]] = {"balance": Balance, "shallow": ShallowFirst}
+
+Columns = dict[str, np.ndarray]  # Design fields, total_params, active_params, training_flops, raw, score: float64 [n] each
+
+
+class TooSlow(Exception):
+    """The law does not let the search finish in time."""
+
+
+class Solver(Protocol):
+    """Answers about one grid by one law, more being better."""
+
+    @property
+    def space(self) -> Space:
+        """The grid."""
+        ...
+
+    def count(self, limits: Limits) -> int:
+        """How many designs the limits on the grid's own fields leave."""
+        ...
+
+    def best(self, limits: Limits) -> Columns | None:
+        """The design of the best score, or None where the limits leave none."""
+        ...
+
+    def top(self, limits: Limits, ranking: str, count: int) -> Columns:
+        """The first designs of a ranking."""
+        ...
+
+    def frontier(self, limits: Limits, cost: str) -> Columns:
+        """The designs that no other beats in the score at the same cost, ascending in the cost."""
+        ...
+
+
+class Searched(NamedTuple):
+    """By branch and bound: exact, and as fast for a billion designs as for a million."""
+
+    space: Space
+    law: Any
+
+    def count(self, limits: Limits) -> int:
+        """See `Solver`."""
+        return in_reach(self.space, limits)
+
+    def best(self, limits: Limits) -> Columns | None:
+        """See `Solver`."""
+        found = self._search(limits, 1)
+        return self._columns(found.top.finish().candidate_id) if found.certificate.best > -np.inf else None
+
+    def top(self, limits: Limits, ranking: str, count: int) -> Columns:
+        """See `Solver`."""
+        return self._columns(self._search(limits, count, ranking).top.finish().candidate_id)
+
+    def frontier(self, limits: Limits, cost: str) -> Columns:
+        """See `Solver`; to within ``FRONTIER_GAP``."""
+        found = self._search(limits, 1, costs=(cost,), gap=FRONTIER_GAP)
+        assert found.frontier is not None
+        return self._columns(found.frontier.finish().candidate_id)
+
+    def _search(
+        self, limits: Limits, top: int, ranking: str = "performance", costs: tuple[str, ...] = (), gap: float = 0.0
+    ) -> Found:
+        """Search as the law is written, and where that takes long by its bounds within the budget: often one is fast.
+
+        Both are exact, and which is the faster is not known beforehand.
+        """
+        searcher, bought = _searcher(_Key(self.space), costs), limits["training_flops"].max
+
+        def by(law: Any, patience: float) -> Found:
+            problem = self._problem(law, limits, ranking, costs)
+            return searcher.search(problem, top=top, gap=gap, tick=_until(patience))
+
+        try:
+            return by(self.law, QUICK)
+        except TooSlow:
+            return by(WithinBudget(self.law, bought), PATIENCE)
+
+    def _problem(self, law: Any, limits: Limits, ranking: str, costs: tuple[str, ...]) -> Problem:
+        if ranking in RANKINGS:  # the least score goes inside: outside, it would be held against the ranking value
+            law = RANKINGS[ranking](law, value_at(limits, "score min"))
+            limits = {name: bound for name, bound in limits.items() if name != "score"}
+        return Problem(self.space, law, limits, costs)
+
+    def _columns(self, ids: np.ndarray) -> Columns:
+        return scored(self.space.fields(self.space.digits(ids)), self.law)
+
+
+def _until(patience: float) -> Callable[[Progress], None]:
+    """Ends a search some seconds after its first step: before that, programs are compiled."""
+    began: list[float] = []
+
+    def tick(_: Progress) -> None:
+        began.append(time.monotonic())
+        if began[-1] - began[0] > patience:
+            raise TooSlow
+
+    return tick
+
+
+class _Key(NamedTuple):
+    """A space by what it is: those of ``grids`` are made once each."""
+
+    space: Space
+
+    def __hash__(self) -> int:
+        return id(self.space)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.space is other.space
+
+
+@lru_cache(16)
+def _searcher(key: _Key, costs: tuple[str, ...]) -> Searcher:
+    return Searcher(Problem(key.space, LAWS["performance-moe"].law, {}, costs))
+
+
+class Evaluated:
+    """By evaluating every design once; limits then only choose among them.
+
+    Of equals the earlier in the grid comes first, after ranking by scores of so many ``digits``, if given.
+    """
+
+    def __init__(self, space: Space, law: Any, digits: int | None = None):
+        self.space, self.law, self.digits = space, law, digits
+        self.columns = scored(space.fields(space.digits(np.arange(space.size))), law)
+
+    def count(self, limits: Limits) -> int:
+        """See `Solver`."""
+        return in_reach(self.space, limits)
+
+    def best(self, limits: Limits) -> Columns | None:
+        """See `Solver`."""
+        rows = self._feasible(limits)
+        return self._take(rows[[np.argmax(self.columns["score"][rows])]]) if len(rows) else None
+
+    def top(self, limits: Limits, ranking: str, count: int) -> Columns:
+        """See `Solver`; stable sorting of rounded scores, as the authors' program has it."""
+        rows = self._feasible(limits)
+        score, layers = self.columns["score"][rows], self.columns["num_hidden_layers"][rows]
+        if self.digits is not None:
+            score = np.array([round(value, self.digits) for value in score.tolist()])
+        key = {"performance": -score, "balance": -(score**2) / np.log(1 + layers), "shallow": layers}[ranking]
+        return self._take(rows[np.argsort(key, kind="stable")[:count]])
+
+    def frontier(self, limits: Limits, cost: str) -> Columns:
+        """See `Solver`."""
+        rows = self._feasible(limits)
+        costs, score = self.columns[cost][rows], self.columns["score"][rows]
+        order = np.lexsort((-score, costs))
+        before = np.concatenate([[-np.inf], np.maximum.accumulate(score[order])[:-1]]) if len(rows) else score
+        return self._take(rows[order[score[order] > before]])
+
+    def _feasible(self, limits: Limits) -> np.ndarray:
+        return np.flatnonzero(allowed(self.columns, limits))
+
+    def _take(self, rows: np.ndarray) -> Columns:
+        return {name: values[rows] for name, values in self.columns.items()}
+
+
+def scored(fields: Columns, law: Any) -> Columns:
+    """Designs by their fields, float64 [n] each -> all fields, counts and scores."""
+    count = max(np.size(values) for values in fields.values())
+    named = {name: np.broadcast_to(np.asarray(fields.get(name, default), np.float64), count) for name, default in _DEFAULTS}
+    parts = []
+    with jax.enable_x64(True):
+        for start in range(0, max(count, 1), BATCH):
+            rows = np.minimum(np.arange(start, start + BATCH), max(count - 1, 0))
+            some = {name: values[rows] if count else np.ones(BATCH) for name, values in named.items()}
+            parts.append(jax.tree.map(np.asarray, _scored(some, law)))
+    return named | {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+
+_DEFAULTS = [(name, Design._field_defaults.get(name, 0)) for name in FIELDS]
+
+
+@jax.jit
+def _scored(fields: Any, law: Any) -> Any:
+    return jax.vmap(partial(_score, law))(fields)
+
+
+def _score(law: Any, fields: Any) -> dict[str, Scalar]:
+    design = make_design(fields)
+    e = evaluate(design, law, {})
+    counts = {name: 1.0 * quantity(name, design) for name in ("total_params", "active_params", "training_flops")}
+    return {**counts, "raw": jax.numpy.where(e.feasible, e.raw, jax.numpy.nan), "score": e.score}
