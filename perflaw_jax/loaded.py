@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perflaw_jax import display
+from perflaw_jax.design import FIELDS, is_fraction, nearest
 from perflaw_jax.files import StoreError, as_place, told
 from perflaw_jax.manifest import read_manifest
 from perflaw_jax.spec import SweepSpec, parse_spec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from perflaw_jax.explain import Explanation
+    from perflaw_jax.report.frames import Score
 
 SHOWN = 10  # designs of a repr
 TABLES = ("top", "frontier", "marginals", "trials", "curve")
@@ -102,8 +104,6 @@ class Results:
 
     def design(self, rank: int = 1, table: str = "top") -> dict[str, float]:
         """The Design fields of the design at ``rank``, counted from 1."""
-        from perflaw_jax.design import FIELDS, is_fraction
-
         frame = getattr(self, table)
         if not 1 <= rank <= len(frame):
             raise ValueError(f"rank: must be 1 to {len(frame)}, not {rank}")
@@ -125,13 +125,52 @@ class Results:
 
         return write_config(self.design(rank, table), format, family)
 
-    def plot_frontier(self, cost: str | None = None) -> Figure:
-        """The score against a cost of the frontier, with real models; a plotly figure."""
-        raise NotImplementedError
+    def plot_frontier(self, cost: str = "training_flops") -> Figure:
+        """The frontier's scores against one of its columns, with real models where they report the law's metric."""
+        from perflaw_jax.report import charts
+        from perflaw_jax.report.gather import real_models
+
+        if cost not in (costs := [str(name) for name in self.frontier.columns if name not in ("candidate_id", "score")]):
+            raise ValueError(f"cost: no column {cost!r}; {nearest(cost, costs)}")
+        models = real_models() if self.law["metric"] == "MMLU" and cost in ("training_flops", "total_params") else None
+        return charts.frontier(self.frontier, cost, self._score, exact=cost in self.spec.output.frontier, models=models)
+
+    def plot_best(self, axis: str = "num_hidden_layers") -> Figure:
+        """The best score for every value of one axis."""
+        from perflaw_jax.report import charts
+        from perflaw_jax.report.frames import axis_view, read_axis
+
+        part = self.marginals.loc[self.marginals["axis"] == axis]
+        if part.empty:
+            raise ValueError(f"axis: no axis {axis!r}; {nearest(axis, sorted({*self.marginals['axis']}))}")
+        reading = read_axis(part["value"].to_numpy(float), part["score"].to_numpy(float), self._score)
+        views = {one.field: axis_view(one) for one in self.spec.space().axes}
+        return charts.marginal(views[axis], part, self._score, reading)
+
+    def plot_heat_map(self, down: str = "num_hidden_layers", across: str = "hidden_size") -> Figure:
+        """The best score over two axes, from the rows or found again with the engine."""
+        from perflaw_jax.report import charts
+        from perflaw_jax.report.recompute import Grid, load_law
+
+        grid = Grid(self.spec, load_law(self.spec, self.manifest), self.manifest, int(self.top["candidate_id"].iloc[0]))
+        heat = grid.heat_maps((down, across), self.directory, self.manifest)[0]
+        return charts.heat_map(heat, self._score)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write ``report.html`` and figures to a directory, that of the results if none is given; returns the page."""
+        from perflaw_jax.report.writer import write_report
+
+        return write_report(self.directory, self.directory if out is None else Path(out))[0]
 
     def verify(self) -> list[str]:
         """What is wrong with the files; nothing if they are sound."""
         return verify(self.directory)
+
+    @property
+    def _score(self) -> Score:
+        from perflaw_jax.report.frames import Score
+
+        return Score(self.law["metric"], self.law["higher_is_better"])
 
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd

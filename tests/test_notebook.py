@@ -1,5 +1,7 @@
 """The notebook runs from its first cell to its last, in a kernel of its own, and shows what it says."""
 
+import os
+
 import pytest
 from conftest import ROOT
 
@@ -12,7 +14,8 @@ def executed():
     nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit the notebook without outputs"
-    return nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}})
+    return client.execute(env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 def outputs(cell):

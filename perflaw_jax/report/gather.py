@@ -223,8 +223,13 @@ def _hold_against_models(found: Gathered, models: Path | None) -> None:
             datasets.load_models(models)  # a mistake in it is still to be told
         found.missing["models"] = f"the table of real models reports MMLU, and this law predicts {found.score.metric}"
         return
-    frame = datasets.load_models(models)
-    known = frame.loc[datasets.scored_rows(frame) & ~frame["score_is_post_trained"].to_numpy()]
-    found.models = known.assign(**model_counts(known)).reset_index(drop=True)
+    found.models = real_models(models)
     if found.manifest["law"]["name"] in PERFORMANCE_LAWS:
         found.errors = datasets.errors(score_models(None if models is None else str(models)))
+
+
+def real_models(models: Path | None = None) -> DataFrame:
+    """Real base models with ``mmlu``, ``training_flops`` and ``total_params``: the shipped table, or one in its place."""
+    frame = datasets.load_models(models)
+    known = frame.loc[datasets.scored_rows(frame) & ~frame["score_is_post_trained"].to_numpy()]
+    return known.assign(**model_counts(known)).reset_index(drop=True)
