@@ -61,6 +61,22 @@ def told(doing: str, place: Path) -> Iterator[None]:
         raise StoreError(f"cannot {doing} {place}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
+def arrow_file(path: Path) -> Any:
+    """A file opened for Arrow to read, as one of its own.
+
+    A Python file must not be given to it: one of Arrow's threads may let go of it while Python ends, and aborts the process
+    for want of the interpreter's lock. An object of a store is read as a whole.
+    """
+    import pyarrow as pa
+
+    if is_local(path):
+        return pa.OSFile(str(path), "rb")
+    data = path.read_bytes()
+    own = pa.allocate_buffer(len(data))
+    memoryview(own)[:] = data
+    return pa.BufferReader(own)
+
+
 def write_atomic(path: Path, write: Callable[[Path], T]) -> T:
     """Let ``write`` fill a temporary file, then put it in the place of ``path``; returns what ``write`` returned.
 

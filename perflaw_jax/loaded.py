@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from perflaw_jax import display
 from perflaw_jax.design import FIELDS, is_fraction, nearest
-from perflaw_jax.files import StoreError, as_place, told
+from perflaw_jax.files import StoreError, arrow_file, as_place, told
 from perflaw_jax.manifest import read_manifest
 from perflaw_jax.spec import SweepSpec, parse_spec
 from perflaw_jax.verify import verify
@@ -173,13 +173,13 @@ class Results:
         return Score(self.law["metric"], self.law["higher_is_better"])
 
     def _table(self, name: str) -> pd.DataFrame:
-        import pandas as pd
+        import pyarrow.parquet as pq
 
         if name not in self.tables:
             raise ValueError(f"{self.directory} has no table {name}; it has {', '.join(self.tables)}")
         file = self.directory / f"{name}.parquet"
-        with told("read", file), file.open("rb") as opened:
-            return pd.read_parquet(opened)
+        with told("read", file), arrow_file(file) as opened:
+            return pq.read_table(opened).to_pandas()
 
     def _summary(self) -> str:
         counts, note = self.counts, f" ({self.law['note']})" if self.law["note"] else ""

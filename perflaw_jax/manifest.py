@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from perflaw_jax.files import StoreError, sha256, told
+from perflaw_jax.files import StoreError, arrow_file, sha256, told
 
 MANIFEST = "manifest.json"
 SEAL = "manifest_sha256"
@@ -96,7 +96,7 @@ def shard_problems(file: Path, shard: Shard, header: Mapping[str, Any]) -> Itera
         return
     intact = sha256(file) == shard.sha256
     try:
-        with file.open("rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as parquet:
+        with arrow_file(file) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as parquet:
             if not intact:
                 damaged = ", ".join(_damaged_columns(parquet)) or "no page: the footer was changed, or the whole file rewritten"
                 yield f"SHA-256 differs from the manifest's at the same size; damaged: {damaged}"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from perflaw_jax.files import StoreError, remove, told, write_atomic
+from perflaw_jax.files import StoreError, arrow_file, remove, told, write_atomic
 from perflaw_jax.manifest import HEADER_KEY, Shard
 from perflaw_jax.portion import Portion
 from perflaw_jax.ranges import Ranges
@@ -102,7 +102,7 @@ def read_record(file: Path, header: Mapping[str, object] | None = None) -> tuple
     import pyarrow.parquet as pq
 
     try:
-        with told("read", file), file.open("rb") as opened:
+        with told("read", file), arrow_file(file) as opened:
             table = pq.read_table(opened, page_checksum_verification=True)
         metadata = table.schema.metadata or {}
         if header is not None and json.loads(metadata[HEADER_KEY]) != header:

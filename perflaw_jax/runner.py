@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from perflaw_jax.files import StoreError
+from perflaw_jax.files import StoreError, arrow_file
 from perflaw_jax.interrupt import Stopped, stoppable
 from perflaw_jax.joining import Found, collect, counted, join, missing, sound
 from perflaw_jax.laws import LawEntry
@@ -258,13 +258,13 @@ def merge(places: Sequence[Path], out: Path) -> Outcome:
 
 def finished(name: str, entry: LawEntry, path: Path, began: float) -> Outcome:
     """The outcome of results that are complete already, as it is read from them."""
-    import pandas as pd
+    import pyarrow.parquet as pq
 
     manifest = read_manifest(path)
     told, rows = manifest["counts"], {shard["path"]: shard["rows"] for shard in manifest["shards"]}
-    with (path / "top.parquet").open("rb") as opened:
-        top = pd.read_parquet(opened)
+    with arrow_file(path / "top.parquet") as opened:
+        top = pq.read_table(opened)
     counts = Counts(told["candidates"], told["feasible"], told["cut_by_limit"])
-    columns: dict[str, Any] = {name: top[name].to_numpy() for name in top}
+    columns: dict[str, Any] = {name: top[name].to_numpy() for name in top.column_names}
     points = rows.get("frontier.parquet", 0)
     return Outcome(name, path, entry, counts, columns, points, time.perf_counter() - began)

@@ -7,7 +7,7 @@ from typing import Any
 from perflaw_jax.configs import HeadCount, check_format, write_config
 from perflaw_jax.configs.imported import SHAPE
 from perflaw_jax.design import nearest
-from perflaw_jax.files import StoreError, told
+from perflaw_jax.files import StoreError, arrow_file, told
 from perflaw_jax.manifest import read_manifest
 
 TABLES = ("top", "frontier")
@@ -60,7 +60,7 @@ def _designs(place: Path, name: str) -> list[dict[str, Any]]:
 
     file = place / name
     try:
-        with told("read", file), file.open("rb") as opened:
+        with told("read", file), arrow_file(file) as opened:
             return pq.read_table(opened, columns=list(SHAPE)).to_pylist()
     except FileNotFoundError:
         raise StoreError(f"{file} is missing") from None

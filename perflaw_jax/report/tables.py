@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perflaw_jax.files import StoreError, told
+from perflaw_jax.files import StoreError, arrow_file, told
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,7 +30,7 @@ class Feasible(NamedTuple):
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None, most: int | None = None) -> DataFrame:
     """The first ``most`` rows of a file, or all, of all or of some columns; a ``StoreError`` where it is damaged."""
-    with _readable(path), path.open("rb") as opened:
+    with _readable(path), arrow_file(path) as opened:
         file = pq.ParquetFile(opened)
         names = [name for name in columns or file.schema_arrow.names if name in file.schema_arrow.names]
         if most is None:
@@ -48,7 +48,7 @@ def row_files(place: Path, manifest: Mapping[str, Any]) -> list[Path]:
 def batches(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows of files, at most ``BATCH`` at a time; a ``StoreError`` where one is missing or damaged."""
     for path in files:
-        with _readable(path), path.open("rb") as opened:
+        with _readable(path), arrow_file(path) as opened:
             yield from pq.ParquetFile(opened).iter_batches(batch_size=BATCH, columns=[*columns])
 
 
