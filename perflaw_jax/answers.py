@@ -52,8 +52,7 @@ def predicted(result: Mapping[str, Any], as_json: bool) -> None:
     memory = ("weights", "weight_bytes"), ("KV cache of one sequence", "kv_cache_bytes"), ("optimizer state", "optimizer_bytes")
     print(", ".join(f"{name} {display.gibibytes(counts[key])}" for name, key in memory))
     print("ratios: " + ", ".join(f"{name} {value:.4g}" for name, value in result["ratios"].items()))
-    near = (f"{m['name']} (distance {m['distance']:.2f}, reported {_cell(m['reported'])})" for m in result["nearest"])
-    print("nearest real models: " + "; ".join(near))
+    print(display.nearest(result["nearest"]))
 
 
 def laws(entries: Sequence[LawEntry], as_json: bool) -> None:

@@ -148,3 +148,13 @@ def whole(value: float) -> str:
 def share(value: float) -> str:
     """A share in per cent."""
     return "-" if value != value else f"{100 * value:.1f}%"
+
+
+def nearest(models: Sequence[Mapping[str, Any]]) -> str:
+    """Real models that lie near a design: how near, and what they report."""
+    told = (
+        f"{m['name']} (distance {m['distance']:.2f}, "
+        + (f"reported {m['reported']:.1f})" if m["reported"] is not None else "none reported)")
+        for m in models
+    )
+    return f"nearest real models: {'; '.join(told)}"

@@ -8,18 +8,22 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from perflaw_jax import display
 from perflaw_jax.bounds import UnboundedPrimitive
 from perflaw_jax.configs import FORMATS, write_config
 from perflaw_jax.explain import explain
 from perflaw_jax.figure_style import label
+from perflaw_jax.objective import make_design
 from perflaw_jax.planner import as_spec, charts, tables, words
 from perflaw_jax.planner.inputs import InputError, Inputs, check
 from perflaw_jax.planner.sidebar import ask, show_messages
 from perflaw_jax.planner.solve import Plan, by_layers, frontier, sensitivity, solve
 from perflaw_jax.planner.solvers import TooSlow
+from perflaw_jax.prediction import nearest_models
 from perflaw_jax.report.charts import frontier as frontier_chart
 from perflaw_jax.report.charts import marginal
 from perflaw_jax.report.frames import Score, axis_view, read_axis
+from perflaw_jax.report.gather import real_models
 
 KEPT = 32  # answers of which the page need not ask again
 COSTS = ("training_flops", "total_params")
@@ -116,7 +120,8 @@ def _one_design(plan: Plan) -> None:
     rank = st.number_input("Rank", 1, most, key="rank", help="Of the design to explain; or choose a row of the table.")
     fields = tables.design(plan, rank)
     told = explain(fields, plan.inputs.entry, tables.limits_for_a_reader(plan))
-    st.markdown("\n".join(f"- {words.plain(sentence)}" for sentence in told.sentences))
+    sentences = (*told.sentences, display.nearest(nearest_models(make_design(fields))))
+    st.markdown("\n".join(f"- {words.plain(sentence)}" for sentence in sentences))
     choice, button = st.columns([1, 2], vertical_alignment="bottom")
     form = choice.selectbox("Config for", list(FORMATS), key="format", help="The tool that is to train this design.")
     try:
@@ -132,7 +137,8 @@ def _how_it_moves(plan: Plan) -> None:
     score = Score(plan.inputs.entry.metric, plan.inputs.entry.higher_is_better)
     st.subheader("Score against cost", anchor=False)
     over = st.radio("Cost", COSTS, format_func=label, horizontal=True, key="cost", label_visibility="collapsed")
-    _drawn(lambda: frontier_chart(_kept(over, lambda _: frontier(plan, over), plan.inputs), over, score))
+    models = _models() if score.metric == "MMLU" else None
+    _drawn(lambda: frontier_chart(_kept(over, lambda _: frontier(plan, over), plan.inputs), over, score, models=models))
     st.subheader("What holds the score back", anchor=False)
     st.caption("The best score when one limit is moved. Accelerators, days, MFU and peak move it as the training budget does.")
     _drawn(lambda: _sensitivity(plan))
@@ -178,3 +184,8 @@ def _kept(what: str, answer: Callable[[Inputs], Any], inputs: Inputs) -> Any:
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
 def _remembered(what: str, link: tuple, _answer: Callable[[Inputs], Any], _inputs: Inputs) -> Any:
     return _answer(_inputs)
+
+
+@st.cache_resource(show_spinner=False)
+def _models() -> Any:
+    return real_models()
