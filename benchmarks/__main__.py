@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import distributed, exact, fits, memory, moe, rows, search, throughput
+from benchmarks import distributed, exact, fits, memory, moe, pages, rows, search, throughput
 
 RESULTS = Path(__file__).parent / "results"
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "search": search.run,
     "fits": fits.run,
     "distributed": distributed.run,
+    "pages": pages.run,
 }
 
 

@@ -40,7 +40,7 @@ class Balance:
     def raw(self, design: Design) -> Scalar:
         """The ranking value; -inf where the law's raw score misses the least one."""
         raw = self.law.raw(design)
-        score = self.law.clamp(raw)
+        score = jnp.maximum(self.law.clamp(raw), 0.0)  # it is no less, but its bounds over a box may be, and their square large
         return _where_reached(raw, self.least, score * score / jnp.log1p(1.0 * design.num_hidden_layers))
 
     def clamp(self, raw: Scalar) -> Scalar:
