@@ -65,7 +65,7 @@ bench: .venv/.bench ## candidates per second, against the rivals
 	@touch .venv/.base $@
 
 .venv/.browser: .venv/.dev
-	@echo "installing into .venv, with the planner and Playwright ..." >&2
+	@echo "installing into .venv, with Playwright ..." >&2
 	@$(PIP) install -qq -c constraints.txt -e '.[dev,browser]'
 	@touch $@
 
