@@ -73,7 +73,7 @@ def arrow_file(path: Path) -> Any:
         return pa.OSFile(str(path), "rb")
     data = path.read_bytes()
     own = pa.allocate_buffer(len(data))
-    memoryview(own)[:] = data
+    memoryview(own).cast("B")[:] = data
     return pa.BufferReader(own)
 
 
