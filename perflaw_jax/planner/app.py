@@ -26,6 +26,7 @@ from perflaw_jax.report.frames import Score, axis_view, read_axis
 from perflaw_jax.report.gather import real_models
 
 KEPT = 32  # answers of which the page need not ask again
+DOWNLOAD: Any = {"width": "stretch", "on_click": "ignore"}  # running the page anew could withdraw the file under the browser
 COSTS = ("training_flops", "total_params")
 
 
@@ -97,14 +98,14 @@ def _designs(plan: Plan) -> None:
         selection_mode="single-row",
     )
     csv, parquet, toml = st.columns(3)
-    csv.download_button("Table as CSV", tables.as_csv(plan), "designs.csv", "text/csv", width="stretch")
-    parquet.download_button("Table as Parquet", tables.as_parquet(plan), "designs.parquet", width="stretch")
+    csv.download_button("Table as CSV", tables.as_csv(plan), "designs.csv", "text/csv", **DOWNLOAD)
+    parquet.download_button("Table as Parquet", tables.as_parquet(plan), "designs.parquet", **DOWNLOAD)
     try:
         text = as_spec.spec_text(plan.inputs)
     except ValueError as error:
         toml.error(str(error))
     else:
-        toml.download_button("Sweep spec (TOML)", text, "planner.toml", "application/toml", width="stretch")
+        toml.download_button("Sweep spec (TOML)", text, "planner.toml", "application/toml", **DOWNLOAD)
 
 
 def _choose() -> None:
@@ -130,7 +131,7 @@ def _one_design(plan: Plan) -> None:
         button.error(f"{form} cannot hold this design: {error}")
     else:
         name, kind = tables.SUFFIXES[form]
-        button.download_button(f"Config of rank {rank}", config, name, kind)
+        button.download_button(f"Config of rank {rank}", config, name, kind, on_click="ignore")
 
 
 def _how_it_moves(plan: Plan) -> None:
