@@ -16,7 +16,7 @@ _SPARSE = "half of what it quotes with 2:4 sparsity"
 ACCELERATORS = {  # dense BF16 throughput of the matrix units, per chip as one buys it
     "NVIDIA A100": Accelerator(312e12, "NVIDIA A100 Tensor Core GPU datasheet, dense"),
     "NVIDIA A800": Accelerator(312e12, "NVIDIA A800 datasheet, dense (an A100 with slower NVLink)"),
-    "NVIDIA L40S": Accelerator(362e12, f"NVIDIA L40S datasheet, dense: {_SPARSE}"),
+    "NVIDIA L40S": Accelerator(362e12, "NVIDIA L40S datasheet, dense"),
     "NVIDIA H100 SXM": Accelerator(989.5e12, f"NVIDIA H100 datasheet, dense: {_SPARSE} (1,979 TFLOPS)"),
     "NVIDIA H100 PCIe": Accelerator(756.5e12, f"NVIDIA H100 PCIe product brief, dense: {_SPARSE} (1,513 TFLOPS)"),
     "NVIDIA H100 NVL": Accelerator(835.5e12, f"NVIDIA H100 datasheet, dense: {_SPARSE} (1,671 TFLOPS)"),
