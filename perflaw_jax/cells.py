@@ -49,4 +49,4 @@ class Cells:
             axis if i in self.open else replace(axis, values=(axis.values[digit],))
             for i, (axis, digit) in enumerate(zip(space.axes, digits, strict=True))
         ]
-        return Space(tuple(axes), space.fixed, space.spend)
+        return replace(space, axes=tuple(axes))

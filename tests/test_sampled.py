@@ -14,7 +14,7 @@ from problems import families
 from perflaw_jax.cells import Cells
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, Problem
-from perflaw_jax.laws import PerformanceDense
+from perflaw_jax.laws import FunctionLaw, PerformanceDense
 from perflaw_jax.objective import Bound
 from perflaw_jax.proposals import Choices
 from perflaw_jax.sampled import Judge, search
@@ -198,3 +198,12 @@ def test_the_constraint_is_where_optuna_looks_for_it():
 
     trial = optuna.trial.create_trial(value=1.0, system_attrs={CONSTRAINT: 0.5})
     assert trial.constraints == {LIMITS: 0.5}
+
+
+def test_a_cell_of_a_mixture_keeps_the_share_that_takes_the_rest():
+    shares = (0.0, 0.2, 0.4)
+    axes = (Axis("data_fraction.code", shares), Axis("data_fraction.math", shares))
+    shape = {"num_hidden_layers": 2.0, "hidden_size": 256.0, "intermediate_size": 512.0, "training_tokens": 1e9}
+    law = FunctionLaw(lambda design: design.data_fraction["web"] - 2 * abs(design.data_fraction["code"] - 0.2))
+    cells = Cells(Problem(Space(axes, shape, rest="data_fraction.web"), law, {}), open=(0,))
+    assert [cells.best((0, math)) for math in range(3)] == [3, 4, 5]  # code 0.2 beside each share of math
