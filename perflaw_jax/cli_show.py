@@ -10,9 +10,7 @@ from typing import Annotated
 import typer
 
 from perflaw_jax import answers
-from perflaw_jax.cli_common import Json
-
-Place = Annotated[str, typer.Argument(metavar="DIR", help="A result directory, or the URL of one.")]
+from perflaw_jax.cli_common import Json, Place
 
 
 def report(

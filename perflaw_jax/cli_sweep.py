@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perflaw_jax import answers
-from perflaw_jax.cli_common import FAILED, INFEASIBLE, Json, Settings, Spec, fail
+from perflaw_jax.cli_common import FAILED, INFEASIBLE, Json, Place, Settings, Spec, fail
 
 if TYPE_CHECKING:
     from perflaw_jax.cluster import Cluster
     from perflaw_jax.portion import Portion
     from perflaw_jax.reduce import Counts
     from perflaw_jax.runner import Outcome
-
-Place = Annotated[str, typer.Argument(metavar="DIR", help="A result directory, or the URL of one.")]
 
 
 def sweep(

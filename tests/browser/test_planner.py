@@ -12,22 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from test_laws import PRINTED
 
 pytest.importorskip("streamlit", reason="no Streamlit: pip install 'perflaw_jax[planner]'")
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = [sys.executable, "-c", "from perflaw_jax.cli import main; main()", "planner", "--no-browser", "--port"]
-TEN = [  # N, h, d, size, T, MMLU, utilisation: what the authors' program prints
-    (62, 4096, 8192, 10.07, 6.5, 71.69, 0.9838),
-    (63, 4096, 8192, 10.21, 6.5, 71.82, 0.9978),
-    (46, 4096, 12288, 10.1, 6.5, 68.75, 0.9871),
-    (63, 4096, 8192, 10.21, 6.0, 71.39, 0.921),
-    (62, 4096, 8192, 10.07, 6.0, 71.25, 0.9082),
-    (38, 6144, 8192, 10.93, 6.0, 66.7, 0.9855),
-    (47, 4096, 12288, 10.3, 6.0, 68.56, 0.9286),
-    (46, 4096, 12288, 10.1, 6.0, 68.32, 0.9112),
-    (55, 4096, 12288, 11.84, 5.5, 69.78, 0.9788),
-    (63, 4096, 8192, 10.21, 5.5, 70.92, 0.8443),
-]
 WAIT = 60_000  # milliseconds: programs may be compiled first
 
 
@@ -123,11 +112,11 @@ def test_the_defaults_and_the_authors_ten_rows(page, address):
         (n, h, d, round(s / 1e9, 2), t / 1e12, round(score, 2), round(used, 4))
         for n, h, d, s, t, score, used in table[names].head(10).itertuples(index=False)
     ]
-    assert rows == TEN
+    assert rows == PRINTED
     pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(downloaded(page, "Table as Parquet"))), table)
     assert tomllib.loads(downloaded(page, "Sweep spec").decode())["law"] == "performance-dense"
     config = json.loads(downloaded(page, "Config of rank 1"))
-    assert (config["num_hidden_layers"], config["hidden_size"], config["intermediate_size"]) == TEN[0][:3]
+    assert (config["num_hidden_layers"], config["hidden_size"], config["intermediate_size"]) == PRINTED[0][:3]
     assert not page.errors
 
 
