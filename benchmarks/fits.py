@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +18,8 @@ from perflaw_jax.recipes import RECIPES
 RUNS, RESAMPLES = 240, 1000  # as many runs as the published fit of the Chinchilla form has
 LOOPED = 40  # resamples that the loop does; its time is scaled up
 MEMBERS, DESIGNS = 256, 10**7
-CHUNK = 2**16  # designs at a time: what an ensemble believes of them stays in the cache
+CHUNK = 2**16  # designs per call
+CACHED = 2**11  # of these at a time: what an ensemble believes of them stays in the cache
 REPEATS = 3
 
 
@@ -105,14 +107,18 @@ def ensemble() -> dict[str, Any]:
     count = -(-DESIGNS // CHUNK)
     ends = {"num_hidden_layers": (16, 128), "hidden_size": (1024, 16384), "intermediate_size": (4096, 65536)}
     fields = {name: random.uniform(low, high, (count, CHUNK)).astype(np.float32) for name, (low, high) in ends.items()}
-    fields["num_attention_heads"] = fields["hidden_size"] / 128
+    fields["num_attention_heads"] = fields["hidden_size"] / np.float32(128)
     fields["training_tokens"] = random.uniform(1e11, 2e13, (count, CHUNK)).astype(np.float32)
     ways = {
         "one_law": lambda design: laws.clamp(laws.raw(design)),
         "mean_of_256": lambda design: jnp.mean(laws.scores(design)),
         "quantile_of_256": lambda design: laws.quantile(design, 0.05),
     }
-    programs = {name: jax.jit(jax.vmap(lambda one, way=way: way(make_design(one)))) for name, way in ways.items()}
+    at_a_time = {"one_law": CHUNK, "mean_of_256": CACHED, "quantile_of_256": CACHED}
+    programs = {
+        name: jax.jit(partial(jax.lax.map, lambda one, way=way: way(make_design(one)), batch_size=at_a_time[name]))
+        for name, way in ways.items()
+    }
 
     def seconds(name: str, chunks: int) -> float:
         began = time.perf_counter()
@@ -121,7 +127,7 @@ def ensemble() -> dict[str, Any]:
         jax.block_until_ready(out)
         return (time.perf_counter() - began) * count / chunks
 
-    chunks = {"one_law": count, "mean_of_256": count // 8, "quantile_of_256": 1}
+    chunks = {"one_law": count, "mean_of_256": count // 8, "quantile_of_256": count // 16}
     timed = {name: [seconds(name, 1)] for name in ways}  # compiled here
     for _ in range(REPEATS):
         for name in ways:

@@ -12,6 +12,7 @@ from problems import forms
 from perflaw_jax.bounds import Interval, UnboundedPrimitive, bound, interval
 from perflaw_jax.design import Design
 from perflaw_jax.laws import LAWS
+from perflaw_jax.laws.order_statistic import nth_lowest
 from perflaw_jax.objective import Bound, evaluate, make_design
 
 BOXES, POINTS = 32, 48
@@ -147,6 +148,7 @@ BINARY = {
     "running": lambda x, y: jnp.cumsum(jnp.stack([x, y]))[1] - lax.cummax(jnp.stack([y, x]))[1],
     "running product": lambda x, y: jnp.cumprod(jnp.stack([x, y]))[1],
     "second largest": lambda x, y: jax.lax.top_k(jnp.stack([x, y, x + y, x - y]), 2)[0][1],
+    "second lowest": lambda x, y: nth_lowest(jnp.stack([x, y, x + y, x - y]), 1),
     "sorted": lambda x, y: jnp.sort(jnp.stack([x, y, x + y]))[1],
     "any": lambda x, y: jnp.where(jnp.any(jnp.stack([x, y]) > 1) & jnp.all(jnp.stack([x, y]) > -3), x, y),
     "table": lambda x, y: jnp.asarray([1.0, -2.0, 4.0], x.dtype)[jnp.astype(jnp.clip(x, 0, 2), jnp.int32)] * y,

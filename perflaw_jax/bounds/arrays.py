@@ -29,6 +29,7 @@ from perflaw_jax.bounds.intervals import (
 )
 from perflaw_jax.bounds.rules import Rule, mul
 from perflaw_jax.design import Scalar
+from perflaw_jax.laws import order_statistic
 
 
 def full(x: Any) -> Interval:
@@ -194,6 +195,14 @@ def top_k(x: Interval, *, k: int, axis: int | None = None, **_: Any) -> tuple[In
         jnp.zeros(lower.shape, np.int32), jnp.full(lower.shape, x.lower.shape[along] - 1, np.int32), False, values.same
     )
     return unknown_where(jnp.broadcast_to(nan, lower.shape), values), places
+
+
+def nth_lowest(x: Interval, *, n: int) -> Interval:
+    """The n-th lowest along the last axis: that of the bounds. Where there may be NaN nothing is known."""
+    x = full(x)
+    nan = jnp.broadcast_to(may_be_nan(x), x.lower.shape).any(-1)
+    lower, upper = (order_statistic.nth_lowest(end, n) for end in (x.lower, x.upper))
+    return unknown_where(nan, Interval(lower, upper, False, x.same.all(-1), x.positive))
 
 
 # --- matrices ----------------------------------------------------------------------------------------------------------

@@ -110,6 +110,7 @@ RULES: dict[str, Rule] = {
     "argmax": arrays.argument,
     "argmin": arrays.argument,
     "sort": arrays.sort,
+    "nth_lowest": arrays.nth_lowest,
     "dot_general": arrays.dot_general,
 }
 """Primitive by name -> its rule; ``cond`` and ``scan`` are the interpreter's."""

@@ -5,9 +5,9 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from perflaw_jax.design import Design, Scalar
+from perflaw_jax.laws.order_statistic import nth_lowest
 from perflaw_jax.laws.pytree import pytree
 
 
@@ -43,20 +43,6 @@ class Ensemble(NamedTuple):
         """The least score that at least ``share`` of the members do not exceed: always one of theirs."""
         scores = self.scores(design)
         return nth_lowest(scores, rank(share, len(scores)))
-
-
-def nth_lowest(scores: Scalar, n: int) -> Scalar:
-    """The score [count] with ``n`` before it in ascending order, NaN last; from the nearer end, which is faster than sorting.
-
-    >>> nth_lowest(jnp.array([3.0, 1.0, jnp.nan, 2.0]), 1).item()
-    2.0
-    """
-    known = jnp.where(jnp.isnan(scores), jnp.inf, scores)
-    above = len(scores) - 1 - n
-    # the least of the largest, not the last: where that is sliced out, XLA sorts everything on CPU, 15 times slower
-    if n <= above:
-        return -jnp.min(jax.lax.top_k(-known, n + 1)[0])
-    return jnp.min(jax.lax.top_k(known, above + 1)[0])
 
 
 def rank(share: float, count: int) -> int:
