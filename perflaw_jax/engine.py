@@ -24,6 +24,7 @@ LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured ove
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
 SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
+FEW = 8 * BATCHES[0]  # blocks up to which several small batches take less time than a large one that is mostly filling
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ class Engine:
 
 def _batches(values: dict[str, np.ndarray], count: int, dtype: type, size: int | None = None) -> Iterator[dict[str, Any]]:
     """Cut values of ``count`` blocks into batches of one shape, hence one trace; the last block is repeated as filling."""
-    size = size or next((size for size in BATCHES if size >= count), BATCHES[-1])
+    size = size or (BATCHES[0] if count <= FEW else BATCHES[1])
     for first in range(0, count, size):
         yield {n: _padded(v[first : first + size], size, dtype) if v.ndim else dtype(v) for n, v in values.items()}
 

@@ -15,7 +15,7 @@ import numpy as np
 from perflaw_jax.box_bounds import BoxBounds
 from perflaw_jax.boxes import BlockGrid, Boxes, Grid, split, unique
 from perflaw_jax.cuts import cut_axes
-from perflaw_jax.engine import BATCHES, Engine, Problem, as_batch, spread
+from perflaw_jax.engine import Engine, Problem, as_batch, spread
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Task
 from perflaw_jax.prune import open_to_front, open_to_top
@@ -170,8 +170,7 @@ class _Search:
         """Evaluate blocks exactly and keep what is worth keeping."""
         for start in range(0, len(coordinates[0]), MOST_BLOCKS):
             some = [c[start : start + MOST_BLOCKS] for c in coordinates]
-            size = BATCHES[0] if len(some[0]) <= 8 * BATCHES[0] else BATCHES[1]  # a trace each: the second only if it pays
-            decided, ids, real = self.engine.decide(some, size=size)
+            decided, ids, real = self.engine.decide(some)
             batch = as_batch(decided, ids, real)
             self.evaluated += int(real.sum())
             self.top.update(batch)
