@@ -90,11 +90,11 @@ class Refit:
             fitted = self.fitted(values)
             return jax.vmap(lambda year, inputs: fitted.clamp(dated(fitted, year).of(*inputs)))(rows.years, inputs)
 
+        def all_inputs(fields: Any) -> list[Any]:
+            return [1.0 * quantity(name, make_design(fields)) for name in law.inputs]
+
         with jax.enable_x64(True):
-            inputs = [
-                np.asarray(jax.vmap(lambda fields, name=name: 1.0 * quantity(name, make_design(fields)))(rows.fields))
-                for name in law.inputs
-            ]
+            inputs = [np.asarray(column) for column in jax.jit(jax.vmap(all_inputs))(rows.fields)]
         self._scores, self._slopes = jax.jit(all_scores), jax.jit(jax.jacfwd(all_scores))
 
     def fitted(self, values: Any) -> Any:

@@ -4,7 +4,7 @@ The order of merit is: higher score, fewer training FLOPs, fewer parameters, low
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import jax
 import numpy as np
@@ -12,16 +12,17 @@ import numpy as np
 from perflaw_jax.accounting import quantity
 from perflaw_jax.design import FIELDS, QUANTITIES, Design
 from perflaw_jax.objective import evaluate, make_design
+from perflaw_jax.programs import RUN_ONCE
 
 CHUNK = 4096  # one shape for all problems, hence one trace per law
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=RUN_ONCE)
 def _evaluate(fields, law, spend):
     return jax.vmap(lambda values: evaluate(make_design(values, spend), law, {}))(fields)
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=RUN_ONCE)
 def _quantities(fields, spend):
     """Apart from the score, so that all laws share the program."""
 

@@ -1,6 +1,7 @@
 """Strict numerics for every test, and the data that only a checkout beside ``shared`` has."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax is imported
@@ -39,6 +40,6 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def nothing_compiled() -> None:
-    """Engines made from here on find no programs of earlier tests: their traces can be counted."""
-    programs._kept.cache_clear()
+def nothing_compiled(monkeypatch) -> None:
+    """Engines made in the test find no programs of earlier tests: their traces can be counted. Later tests find them again."""
+    monkeypatch.setattr(programs, "_kept", lru_cache(programs._kept.__wrapped__))

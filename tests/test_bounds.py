@@ -14,6 +14,7 @@ from perflaw_jax.design import Design
 from perflaw_jax.laws import LAWS
 from perflaw_jax.laws.order_statistic import nth_lowest
 from perflaw_jax.objective import Bound, evaluate, make_design
+from perflaw_jax.programs import RUN_ONCE
 
 BOXES, POINTS = 32, 48
 few = settings(max_examples=15, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
@@ -262,8 +263,9 @@ def test_laws_and_limits(names, spend):
 
     lower, upper, points = (part[..., kept] for part in design_boxes(3))
     with jax.enable_x64(True):
-        all_values = jax.jit(jax.vmap(jax.vmap(evaluated)))(points)
-        all_found = jax.jit(jax.vmap(lambda low, high: bound(evaluated)(interval(low, high))))(lower, upper)
+        all_values = jax.jit(jax.vmap(jax.vmap(evaluated)), compiler_options=RUN_ONCE)(points)
+        bounds = jax.vmap(lambda low, high: bound(evaluated)(interval(low, high)))
+        all_found = jax.jit(bounds, compiler_options=RUN_ONCE)(lower, upper)
     for name in names:
         values, found = all_values[name], all_found[name]
         for value, of_box in zip(map(np.asarray, values), found, strict=True):

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -16,12 +15,12 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 import pytest
 import reference
+from processes import started
 
 from perflaw_jax import answers, display, progress, runner
 from perflaw_jax.cli import main
 from perflaw_jax.design import FIELDS, Design
 
-ROOT = Path(__file__).resolve().parent.parent
 DENSE = """
 name = "tiny"
 [axes]
@@ -72,10 +71,9 @@ def perflaw(*arguments, cwd: Path) -> Done:
 
 def process(*arguments, cwd: Path) -> Done:
     """Run the command as a user does."""
-    command = [sys.executable, "-c", "from perflaw_jax.cli import main; main()", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
-    return Done(done.returncode, done.stdout, done.stderr)
+    done = started(*arguments, cwd=cwd)
+    out, err = done.communicate()
+    return Done(done.returncode, out, err)
 
 
 def complaint(done: Done, code: int) -> str:
@@ -359,7 +357,7 @@ def test_a_spec_that_cannot_be_read(content, tmp_path):
     if content is not None:
         (tmp_path / "bad.toml").write_text(content)
     before = files(tmp_path)
-    assert "bad.toml: " in complaint(process("sweep", "bad.toml", cwd=tmp_path), 2)
+    assert "bad.toml: " in complaint(perflaw("sweep", "bad.toml", cwd=tmp_path), 2)
     assert files(tmp_path) == before
 
 
@@ -489,14 +487,15 @@ loss.higher_is_better = False
 """
 
 
-def test_a_law_in_the_current_directory(here):
+def test_a_law_in_the_current_directory(here, monkeypatch):
     (here / "mylaw.py").write_text(MY_LAWS)
+    monkeypatch.delitem(sys.modules, "mylaw", raising=False)
     settings = ("--set", "law=mylaw:score", "--set", "law_settings.weight=-3")
-    done = process("sweep", "tiny.toml", *settings, "--json", cwd=here)
+    done = perflaw("sweep", "tiny.toml", *settings, "--json", cwd=here)
     assert done.code == 0 and all(json.loads(line)["name"] == "tiny" for line in done.err.splitlines())
     best = json.loads(done.out)["best"]
     assert (best["hidden_size"][0], best["num_hidden_layers"][0]) == (1024, 48)
-    predicted = process("predict", *LLAMA, "--law", "mylaw:score", "--json", cwd=here)
+    predicted = perflaw("predict", *LLAMA, "--law", "mylaw:score", "--json", cwd=here)
     assert json.loads(predicted.out)["score"] == pytest.approx(2 * 8.317766166719343 + 3.4657359027997265)
 
 

@@ -11,6 +11,7 @@ from brute import Brute
 from grids import DENSE, HIDDEN, LAYERS, SPACE, TOKENS
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from odd_laws import gaps, infinite, stepped
 from problems import OneOf, families, problems
 
 from perflaw_jax import box_bounds, exact
@@ -70,9 +71,12 @@ def check(problem, *, top=20, **options):
 # --- random problems ---------------------------------------------------------------------------------------------------
 
 
-@few
+@settings(few, max_examples=4)
 @given(
-    family=families(keep_fixed=True), top=st.integers(1, 50), seeds=st.sampled_from([1, 32]), few=st.sampled_from([0, 10**6])
+    family=families(size=6, keep_fixed=True),
+    top=st.integers(1, 50),
+    seeds=st.sampled_from([1, 32]),
+    few=st.sampled_from([0, 10**6]),
 )
 def test_search_is_the_brute_force(family, top, seeds, few):
     for problem in family:
@@ -102,22 +106,6 @@ def test_a_law_may_return_a_plain_number():
 def test_one_candidate():
     fixed = {"num_hidden_layers": 32.0, "intermediate_size": 11008.0, "training_tokens": 2e12}
     check(Problem(Space((Axis("hidden_size", (4096.0,)),), fixed), DENSE, costs=("total_params",)))
-
-
-def gaps(design):
-    """NaN for depths of 40 to 60, -inf at a hidden size of 2048, and otherwise smooth."""
-    n = design.num_hidden_layers
-    return jnp.sqrt(abs(n - 50.0) - 10.0) + jnp.log(abs(design.hidden_size - 2048.0)) + jnp.log(design.training_tokens)
-
-
-def infinite(design):
-    """+inf at a hidden size of 4096."""
-    return design.num_hidden_layers + 1.0 / abs(design.hidden_size - 4096.0) + 1e-3 * jnp.log(design.training_tokens)
-
-
-def stepped(design):
-    """Whole points."""
-    return jnp.floor(DENSE.raw(design))
 
 
 def never(design):

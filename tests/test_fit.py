@@ -264,13 +264,13 @@ def bad(frame, **columns):
     return frame.assign(**columns)
 
 
-RUNS = chinchilla_runs(20)
+RUNS = chinchilla_runs(40)
 CHECKPOINTS = pd.DataFrame(
     {
-        "run": np.repeat(["a", "b", "c", "d", "e"], 4),
-        "flops": np.tile([1e18, 2e18, 3e18, 4e18], 5) * np.repeat([1, 2, 3, 4, 5], 4),
-        "loss": np.linspace(4, 2, 20),
-        "score": np.linspace(0.2, 0.6, 20),
+        "run": np.repeat(np.arange(20), 4),
+        "flops": np.tile([1e18, 2e18, 3e18, 4e18], 20) * np.repeat(np.arange(1, 21), 4),
+        "loss": np.linspace(4, 2, 80),
+        "score": np.linspace(0.2, 0.6, 80),
     }
 )
 
@@ -281,11 +281,11 @@ CHECKPOINTS = pd.DataFrame(
         ("chinchilla", RUNS.drop(columns="params"), {}, ("missing column", "total_params", "params")),
         ("chinchilla", RUNS.drop(columns="loss"), {}, ("'loss'",)),
         ("chinchilla", RUNS.assign(params=[-1.0, *RUNS.params[1:]]), {}, ("params", "must be > 0", "line 2")),
-        ("chinchilla", RUNS.assign(tokens=[*RUNS.tokens[:-1], 0.0]), {}, ("tokens", "must be > 0", "line 21")),
+        ("chinchilla", RUNS.assign(tokens=[*RUNS.tokens[:-1], 0.0]), {}, ("tokens", "must be > 0", "line 41")),
         ("chinchilla", RUNS.assign(loss=["x", *RUNS.loss[1:]]), {}, ("loss", "number", "line 2")),
         ("chinchilla", RUNS.assign(loss=[np.inf, *RUNS.loss[1:]]), {}, ("loss", "finite", "line 2")),
         ("chinchilla", RUNS.head(4), {}, ("4 distinct rows", "5 coefficients")),
-        ("chinchilla", pd.concat([RUNS, RUNS.tail(1)]), {}, ("duplicate", "lines 21, 22")),
+        ("chinchilla", pd.concat([RUNS, RUNS.tail(1)]), {}, ("duplicate", "lines 41, 42")),
         ("chinchilla", RUNS, {"hold": {"alpha": 1.0}}, ("--hold", "'alpha'")),
         ("chinchilla", RUNS, {"runs": "name"}, ("'name'",)),
         ("flp", CHECKPOINTS, {}, ("--target", "score")),
@@ -339,4 +339,4 @@ def test_columns_under_other_names_and_tokens_from_flops(write):
 
 def test_blank_runs_are_left_out_and_counted(write):
     fitted, stages = fit_law("chinchilla", write(RUNS.assign(loss=[np.nan, np.nan, *RUNS.loss[2:]])), Wanted(bootstrap=0))
-    assert len(stages[0].rows.target) == 18 and "2 of 20 runs left out" in fitted.note
+    assert len(stages[0].rows.target) == 38 and "2 of 40 runs left out" in fitted.note

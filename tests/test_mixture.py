@@ -170,9 +170,9 @@ def test_members_of_an_ensemble_and_its_quantile():
     members = jax.tree.map(lambda leaf: np.stack([np.asarray(leaf, float) * k for k in (1.0, 1.01, 1.02)]), law)
     ensemble, at = Ensemble(law, members), design([0.2, 0.3, 0.5])
     with jax.enable_x64(True):
-        alone = [float(one.clamp(one.raw(at))) for one in (jax.tree.map(lambda leaf, k=k: leaf[k], members) for k in range(3))]
-        assert np.asarray(ensemble.scores(at)).tolist() == pytest.approx(alone)
-        assert float(Quantile(ensemble, 0.5).raw(at)) == pytest.approx(sorted(alone)[1])
+        alone = [float(one.clamp(RAW(one, at))) for one in (jax.tree.map(lambda leaf, k=k: leaf[k], members) for k in range(3))]
+        assert np.asarray(jax.jit(lambda law, at: law.scores(at))(ensemble, at)).tolist() == pytest.approx(alone)
+        assert float(RAW(Quantile(ensemble, 0.5), at)) == pytest.approx(sorted(alone)[1])
 
 
 # --- the fits -------------------------------------------------------------------------------------------------------------

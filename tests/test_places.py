@@ -1,13 +1,11 @@
 """Results on an object store: a real S3 server on loopback, and what is no place at all."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from test_cli import complaint, perflaw
 
 from perflaw_jax.files import StoreError, as_place, copy, write_atomic
 from perflaw_jax.portion import Portion
@@ -15,8 +13,6 @@ from perflaw_jax.record import read_records
 from perflaw_jax.runner import merge
 from perflaw_jax.verify import verify
 from sweeps import files, sweep
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -106,19 +102,14 @@ def test_the_command_takes_urls(bucket, tmp_path):
         "axes = { num_hidden_layers = [16, 32], hidden_size = [1024, 2048], training_tokens = [1e12] }\n"
         "fixed = { intermediate_size = 4096 }\n"
     )
-
-    def perflaw(*arguments):
-        command = [sys.executable, "-c", "from perflaw_jax.cli import main; main()", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-
-    done = perflaw("sweep", "tiny.toml", "--out", f"{bucket}/command")
-    assert done.returncode == 0 and f"results in {bucket}/command\n" in done.stdout, done.stderr
-    assert "sound; 3 files" in perflaw("verify", f"{bucket}/command").stdout
-    done = perflaw("sweep", "tiny.toml", "--out", "file://" + str(tmp_path / "by url"))
-    assert done.returncode == 0 and (tmp_path / "by url" / "manifest.json").exists()
-    done = perflaw("sweep", "tiny.toml", "--out", "what://ever/out")
-    assert done.returncode == 2 and "cannot open what://ever/out" in done.stderr and len(done.stderr.splitlines()) == 1
+    done = perflaw("sweep", "tiny.toml", "--out", f"{bucket}/command", cwd=tmp_path)
+    assert done.code == 0 and f"results in {bucket}/command\n" in done.out, done.err
+    assert "sound; 3 files" in perflaw("verify", f"{bucket}/command", cwd=tmp_path).out
+    done = perflaw("sweep", "tiny.toml", "--out", "file://" + str(tmp_path / "by url"), cwd=tmp_path)
+    assert done.code == 0 and (tmp_path / "by url" / "manifest.json").exists()
+    assert "cannot open what://ever/out" in complaint(
+        perflaw("sweep", "tiny.toml", "--out", "what://ever/out", cwd=tmp_path), 2
+    )
 
 
 @pytest.mark.parametrize("url", ["what://ever", "://", "http+ftp://x"])

@@ -1,9 +1,7 @@
 """Studies that outlive their process: totals kept exactly, orphans, other specs, storages that fail, several processes."""
 
-import os
 import signal
 import subprocess
-import sys
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from brute import Brute
 from postgres import server
+from processes import started
 
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
@@ -29,7 +28,6 @@ from perflaw_jax.storages import drop_unfinished_line, opened, shown
 from perflaw_jax.studies import IDENTITY, Stored, Told, opened_study
 from perflaw_jax.verify import verify
 
-ROOT = Path(__file__).resolve().parent.parent
 TEXT = """
 name = "small"
 [axes]
@@ -53,13 +51,8 @@ def here(tmp_path):
 
 
 def start(where, *arguments):
-    """The command in a process of its own."""
-    # A shell that runs the tests in the background lets its children ignore Ctrl-C.
-    script = "import signal; signal.signal(2, signal.default_int_handler); from perflaw_jax.cli import main; main()"
-    command = [sys.executable, "-c", script, "search", "small.toml", "--method", "optuna"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, *map(str, arguments)], cwd=where, env=environment, **pipes)
+    """A search in a process of its own."""
+    return started("search", "small.toml", "--method", "optuna", *arguments, cwd=where)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def opened(page, address: str, query: str = ""):
             page.goto(address + query)
             break
         except Exception as error:
-            if "ERR_CONNECTION_REFUSED" not in str(error):
+            if "ERR_CONNECTION_REFUSED" not in str(error) and "chrome-error" not in str(error):  # on its way to say so
                 raise
             page.wait_for_timeout(100)
     page.errors.clear()

@@ -9,15 +9,14 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import PERFLAW, started
 
 from perflaw_jax.verify import verify
 from sweeps import files
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("PERFLAW_KILLS", "6"))
 SPEC = """
 name = "faults"
@@ -30,14 +29,6 @@ training_tokens   = { geometric = ["100B", "10T"], num = 1024 }
 training_flops = 1e24
 [output]
 rows = "feasible"
-"""
-# A shell that runs the tests in the background lets its children ignore Ctrl-C.
-PERFLAW = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from perflaw_jax.cli import main
-sys.argv[0] = "perflaw"
-main()
 """
 DEADLY = """
 import itertools, os, signal, sys
@@ -56,10 +47,8 @@ os.fsync, os.replace = deadly(os.fsync), deadly(os.replace)
 
 def start(out: Path, *arguments: str, fatal: int | None = None) -> subprocess.Popen:
     """The command as a process; with ``fatal`` it is killed at that call of fsync or rename."""
-    script = [PERFLAW] if fatal is None else [DEADLY + PERFLAW, str(fatal)]
-    command = [sys.executable, "-c", *script, "sweep", str(out.parent / "faults.toml"), "--out", str(out), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    arguments = ("sweep", out.parent / "faults.toml", "--out", out, *arguments)
+    return started(*arguments) if fatal is None else started(fatal, *arguments, script=DEADLY + PERFLAW)
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str]:

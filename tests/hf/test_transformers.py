@@ -6,6 +6,7 @@ On the meta device, so that no weight is made. ``make configs`` installs what th
 import json
 import os
 import re
+from importlib.util import find_spec
 
 import designs
 import jax
@@ -22,9 +23,8 @@ from perflaw_jax.design import Design
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
 needed = "needs transformers and torch: pip install 'perflaw_jax[hf]', or make configs"
-transformers = pytest.importorskip("transformers", reason=needed)
-torch = pytest.importorskip("torch", reason=needed)
-
+if not (find_spec("transformers") and find_spec("torch")):  # imported by the tests: seconds, in each of xdist's workers
+    pytest.skip(needed, allow_module_level=True)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element tensors is a no-op:UserWarning:torch")
 
@@ -34,10 +34,20 @@ GIVEN = {  # what the config class has no default for, or a default that cannot 
 }
 
 
+@pytest.fixture(scope="module")
+def transformers():
+    import transformers
+
+    return transformers
+
+
 def built_params(config) -> int:
     """Parameters of the model, tied ones once."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -56,7 +66,7 @@ def noted_params(notes) -> int:
 @pytest.mark.parametrize("family", TARGETS)
 @settings(max_examples=8)
 @given(data=st.data())
-def test_an_exported_config_builds_with_exactly_the_parameters(tmp_path_factory, family, data):
+def test_an_exported_config_builds_with_exactly_the_parameters(transformers, tmp_path_factory, family, data):
     shape = data.draw(designs.shapes(**designs.HF[family]))
     path = tmp_path_factory.mktemp("exported")
     (path / "config.json").write_text(write_config(shape, "hf", family))
@@ -69,7 +79,7 @@ def test_an_exported_config_builds_with_exactly_the_parameters(tmp_path_factory,
 
 
 @pytest.mark.parametrize("family", [name for name in MODEL_TYPES if name != "gemma3"])
-def test_a_config_of_transformers_is_read_up_to_what_the_notes_say(tmp_path, family):
+def test_a_config_of_transformers_is_read_up_to_what_the_notes_say(transformers, tmp_path, family):
     config = transformers.AutoConfig.for_model(family, **GIVEN.get(family, {}))
     (tmp_path / "config.json").write_text(config.to_json_string(use_diff=False))
     imported = read_config(tmp_path)
@@ -78,7 +88,7 @@ def test_a_config_of_transformers_is_read_up_to_what_the_notes_say(tmp_path, fam
 
 
 @pytest.mark.parametrize("family", [name for name in MODEL_TYPES if name != "gemma3"])
-def test_absent_keys_mean_what_they_mean_in_transformers(tmp_path, family):
+def test_absent_keys_mean_what_they_mean_in_transformers(transformers, tmp_path, family):
     config = transformers.AutoConfig.for_model(family, **GIVEN.get(family, {}))
     whole = json.loads(config.to_json_string(use_diff=False))
     (tmp_path / "config.json").write_text(json.dumps(whole))
@@ -91,7 +101,7 @@ def test_absent_keys_mean_what_they_mean_in_transformers(tmp_path, family):
             assert "missing" in str(refused) or key == "model_type"
 
 
-def test_the_text_part_of_gemma_3_is_the_language_model(tmp_path):
+def test_the_text_part_of_gemma_3_is_the_language_model(transformers, tmp_path):
     config = transformers.AutoConfig.for_model("gemma3")
     (tmp_path / "config.json").write_text(config.to_json_string(use_diff=False))
     imported = read_config(tmp_path)
