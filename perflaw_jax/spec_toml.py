@@ -1,5 +1,6 @@
 """Reading a spec's TOML and the overrides of a command line; whatever is wrong with them is a `SpecError` of one line."""
 
+import os
 import tomllib
 from os import PathLike
 from pathlib import Path
@@ -42,6 +43,30 @@ def override(data: dict[str, Any], text: str) -> None:
         if not isinstance(data, dict):
             raise spec_error(f"--set {key}", f"{table} is no table here but {show(data)}; set it as a whole")
     data[last] = _toml_value(key, value.strip())
+
+
+def locate_law(data: dict[str, Any], spec: str | PathLike[str], *, first_beside: bool = True) -> None:
+    """Put the paths of its files into the ``law`` of parsed TOML: those that are relative lie beside the spec or here.
+
+    ``first_beside`` says where to look first. Paths are told from here where they lie below, so that the same file has the same
+    name however the spec was named.
+    """
+    law = data.get("law")
+    if isinstance(law, str):
+        parts = (part.strip() for part in law.split(" + "))
+        data["law"] = " + ".join(_located(p, Path(spec), first_beside) if p.endswith(".json") else p for p in parts)
+
+
+def _located(file: str, spec: Path, first_beside: bool) -> str:
+    here = os.path.abspath(os.curdir)
+    beside = os.path.abspath(spec.parent)
+    if os.path.isabs(file):
+        return file
+    for folder in (beside, here) if first_beside else (here, beside):
+        if os.path.isfile(found := os.path.normpath(os.path.join(folder, file))):
+            return os.path.relpath(found, here) if Path(found).is_relative_to(here) else found
+    places = f"beside the spec, in {spec.parent}, nor" if beside != here else "beside the spec or"
+    raise spec_error(str(spec), "law", f"cannot be read: no file {file} {places} in the current directory")
 
 
 def _toml_value(key: str, text: str) -> Any:
