@@ -256,7 +256,7 @@ def load_spec(path: str | PathLike[str], overrides: Iterable[str] = ()) -> Sweep
     written = data.get("law")
     for text in overrides:
         override(data, text)
-    locate_law(data, path, first_beside=data.get("law") == written)
+    locate_law(data, path, overridden=data.get("law") != written)
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).stem).lstrip("-.")[:100]
     return parse_spec({"name": stem or "sweep", **data}, where=str(path))
 

@@ -45,26 +45,25 @@ def override(data: dict[str, Any], text: str) -> None:
     data[last] = _toml_value(key, value.strip())
 
 
-def locate_law(data: dict[str, Any], spec: str | PathLike[str], *, first_beside: bool = True) -> None:
+def locate_law(data: dict[str, Any], spec: str | PathLike[str], *, overridden: bool = False) -> None:
     """Put the paths of its files into the ``law`` of parsed TOML: those that are relative lie beside the spec or here.
 
-    ``first_beside`` says where to look first. Paths are told from here where they lie below, so that the same file has the same
-    name however the spec was named.
+    Beside the spec first, unless it was ``overridden`` on a command line. Paths are told from here where they lie below, so that
+    a file has one name however the spec was named.
     """
     law = data.get("law")
     if isinstance(law, str):
         parts = (part.strip() for part in law.split(" + "))
-        data["law"] = " + ".join(_located(p, Path(spec), first_beside) if p.endswith(".json") else p for p in parts)
+        data["law"] = " + ".join(_located(p, Path(spec), overridden) if p.endswith(".json") else p for p in parts)
 
 
-def _located(file: str, spec: Path, first_beside: bool) -> str:
-    here = os.path.abspath(os.curdir)
-    beside = os.path.abspath(spec.parent)
-    if os.path.isabs(file):
-        return file
-    for folder in (beside, here) if first_beside else (here, beside):
+def _located(file: str, spec: Path, overridden: bool) -> str:
+    here, beside = os.path.abspath(os.curdir), os.path.abspath(spec.parent)
+    for folder in (here, beside) if overridden else (beside, here):
         if os.path.isfile(found := os.path.normpath(os.path.join(folder, file))):
             return os.path.relpath(found, here) if Path(found).is_relative_to(here) else found
+    if overridden or os.path.isabs(file):
+        return file
     places = f"beside the spec, in {spec.parent}, nor" if beside != here else "beside the spec or"
     raise spec_error(str(spec), "law", f"cannot be read: no file {file} {places} in the current directory")
 
