@@ -48,8 +48,8 @@ def override(data: dict[str, Any], text: str) -> None:
 def locate_law(data: dict[str, Any], spec: str | PathLike[str], *, overridden: bool = False) -> None:
     """Put the paths of its files into the ``law`` of parsed TOML: those that are relative lie beside the spec or here.
 
-    Beside the spec first, unless it was ``overridden`` on a command line. Paths are told from here where they lie below, so that
-    a file has one name however the spec was named.
+    Beside the spec first, unless it was ``overridden`` on a command line. Paths are told from here where they lie below, so
+    that a file has one name however the spec was named.
     """
     law = data.get("law")
     if isinstance(law, str):
@@ -58,11 +58,13 @@ def locate_law(data: dict[str, Any], spec: str | PathLike[str], *, overridden: b
 
 
 def _located(file: str, spec: Path, overridden: bool) -> str:
+    if os.path.isabs(file):
+        return file
     here, beside = os.path.abspath(os.curdir), os.path.abspath(spec.parent)
     for folder in (here, beside) if overridden else (beside, here):
         if os.path.isfile(found := os.path.normpath(os.path.join(folder, file))):
             return os.path.relpath(found, here) if Path(found).is_relative_to(here) else found
-    if overridden or os.path.isabs(file):
+    if overridden:
         return file
     places = f"beside the spec, in {spec.parent}, nor" if beside != here else "beside the spec or"
     raise spec_error(str(spec), "law", f"cannot be read: no file {file} {places} in the current directory")
