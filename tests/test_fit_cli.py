@@ -60,7 +60,7 @@ def test_a_law_beside_its_spec(fitted, tmp_path):
     spec.write_text(SPEC)
     sweep = ("sweep", "specs/spec.toml", "--out", "out")
     told = complaint(perflaw(*sweep, cwd=tmp_path), 2)
-    assert "specs/spec.toml: law: cannot be read: no file mine.json beside the spec, in specs, nor in the current" in told
+    assert "law: mine.json: cannot be read: no such file in the current directory, nor beside a spec" in told
     here.write_bytes((where / "mine.json").read_bytes())
     written = []
     for place in (here, beside):  # the current directory, then the spec's own, which goes first
