@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from perflaw_jax.accounting import quantity
-from perflaw_jax.laws import LawEntry, Support
+from perflaw_jax.distance import beyond, distance_to
+from perflaw_jax.laws import LawEntry
 from perflaw_jax.objective import make_design
 
 QUANTILES = {"score_p05": 0.05, "score_p50": 0.50, "score_p95": 0.95}
+DISTANCE = ("extrapolation", "extrapolated")
 BATCH = 1024  # designs per call: one trace
 
 Fields = Mapping[str, np.ndarray]  # Design field -> float64 [n]
@@ -41,7 +43,7 @@ class Confidence:
         if support is not None:
             inputs = np.concatenate([*_batches(partial(_inputs, support.inputs), fields)])
             distance = distance_to(support, inputs)
-            columns |= {"extrapolation": distance, "extrapolated": distance > support.reach * (1 + 1e-9)}
+            columns |= dict(zip(DISTANCE, (distance, beyond(support, distance)), strict=True))
         return columns
 
     def probability_best(self, fields: Fields) -> np.ndarray:
@@ -57,37 +59,6 @@ class Confidence:
                 best, holder = np.maximum(best, here), np.where(here > best, first, holder)
             place += len(scores)
         return np.bincount(holder, minlength=place)[:place] / len(holder)
-
-
-def distance_to(support: Support, values: np.ndarray) -> np.ndarray:
-    """Distance of points ``values`` [n, inputs] to the nearest of the boxes, in the logarithm: root mean square, [n]."""
-    with np.errstate(divide="ignore"):
-        low, high, points = np.log(support.low), np.log(support.high), np.log(values)
-    nearest = np.full(len(points), np.inf)
-    if np.array_equal(low, high):
-        known = np.isfinite(points).all(axis=1)
-        nearest[known] = _tree(low).query(points[known])[0] / np.sqrt(low.shape[1])
-        return nearest
-    for below, above in zip(low, high, strict=True):
-        outside = np.maximum(0, np.maximum(below - points, points - above))
-        nearest = np.minimum(nearest, np.sqrt(np.mean(np.square(outside), axis=1)))
-    return nearest
-
-
-def _tree(points: np.ndarray) -> Any:
-    from scipy.spatial import KDTree  # a third of a second to import, and only fitted laws have points
-
-    return KDTree(points)
-
-
-def support_of(inputs: tuple[str, ...], values: np.ndarray) -> Support:
-    """The support of a law fitted on points ``values`` [n, inputs]: its reach is the widest gap from one to its nearest."""
-    points = np.unique(values, axis=0)
-    if len(points) < 2:
-        return Support(inputs, points, points)
-    places = np.log(points)
-    gaps = _tree(places).query(places, k=2)[0][:, 1]
-    return Support(inputs, points, points, float(gaps.max() / np.sqrt(points.shape[1])))
 
 
 def _batches(program: Callable[..., Any], fields: Fields, *law: Any) -> Iterator[np.ndarray]:

@@ -35,6 +35,7 @@ class Problem:
     law: Any
     limits: Mapping[str, Bound] = field(default_factory=dict)
     costs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()  # further quantities that rows need
 
 
 Starts = Sequence[tuple[int, ...]]  # of tiles: their first index along each axis of the nest
@@ -79,6 +80,7 @@ class Engine:
             lanes=self.tiling.lanes,
             tokens_inner=self._only_tokens_inside() and bool(np.all(np.diff(inner.values) >= 0)),
             costs=problem.costs,
+            inputs=problem.inputs,
         )
         self.programs = Programs(self.layout, self.devices)
         self._device_values: dict[tuple, Any] = {}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from perflaw_jax.confidence import support_of
+from perflaw_jax.distance import support_of
 from perflaw_jax.fit_domains import LossFit, fit_domain_losses
 from perflaw_jax.fit_network import CHOSEN, NetworkSettings, fit_network
 from perflaw_jax.fit_table import full_score

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from perflaw_jax.confidence import support_of
 from perflaw_jax.design import nearest
+from perflaw_jax.distance import support_of
 from perflaw_jax.fit import Fit, Rows, fit, refit, resampled_runs, rows_of, summary
 from perflaw_jax.fit_mixture import MixtureOptions, fit_mixture
 from perflaw_jax.fit_table import Table, full_score

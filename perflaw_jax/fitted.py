@@ -111,6 +111,10 @@ def load_fitted(path: str | PathLike[str]) -> LawEntry:
     where = f"law: {path}"
     try:
         record = FittedLaw.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{where}: cannot be read: no such file in the current directory, nor beside a spec that names it"
+        ) from None
     except OSError as error:
         raise ValueError(f"{where}: cannot be read: {error.strerror}") from None
     except ValidationError as error:

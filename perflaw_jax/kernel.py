@@ -50,6 +50,7 @@ class Layout(NamedTuple):
     lanes: int  # candidates per block
     tokens_inner: bool  # whether lanes differ in tokens alone, ascending: the first then has the least of every cost
     costs: tuple[str, ...]  # minimised quantities of the frontier
+    inputs: tuple[str, ...] = ()  # further quantities that rows need
     finite: bool = False  # whether every raw score is known to be a finite number
 
 
@@ -91,6 +92,7 @@ class Surveyed(NamedTuple):
     total_params: Scalar
     active_params: Scalar
     holds: dict[str, Scalar]  # check -> how many candidates it holds for
+    inputs: tuple[Scalar, ...]  # further quantities that rows need
 
 
 def nest(
@@ -277,17 +279,19 @@ def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen
             None if task.spend is None else design.training_tokens,
         )
 
-    def sizes(values: dict) -> tuple[Scalar, Scalar]:
-        design = make_design(lane(values, layout, 0), task.spend)
-        return 1.0 * quantity("total_params", design), 1.0 * quantity("active_params", design)
+    def counted(name: str) -> Scalar:
+        def one(values: dict) -> Scalar:
+            return 1.0 * jnp.asarray(quantity(name, make_design(lane(values, layout, 0), task.spend)))
+
+        same = layout.tokens_inner and name not in DEPENDS_ON_TOKENS
+        return nest(one, layout, layout.dims)(_first_of_rows(layout, fields) if same else fields)
 
     dims = {**layout.dims, **{name: (position,) for names in (axis_floors, valid) for position, name in enumerate(names)}}
     counts, *results = nest(one, layout, dims, with_lanes={inner})({**fields, **axis_floors, **valid})
     best, costs, feasible, score, flops, tokens = results
-    once = _first_of_rows(layout, fields) if layout.tokens_inner else fields
     totals = {name: jnp.sum(n, dtype=jnp.int32) for name, n in lax.optimization_barrier(counts).items()}
-    total, active = nest(sizes, layout, layout.dims)(once)
-    return Surveyed(best, costs, feasible, score, flops, tokens, total, active, totals)
+    total, active, *inputs = map(counted, ("total_params", "active_params", *layout.inputs))
+    return Surveyed(best, costs, feasible, score, flops, tokens, total, active, totals, tuple(inputs))
 
 
 def _over_blocks(function: Callable[[dict], Any], values: dict) -> Callable[[dict], Any]:

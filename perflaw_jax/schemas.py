@@ -3,7 +3,7 @@
 Top and frontier hold a few thousand rows in float64. Rows hold every feasible candidate, so their computed columns are
 float32: 4 bytes a row each before compression, and as exact as the sweep that found them. In rows, budget_used is a multiple
 of 2^-17, which saves most of a byte per row: it repeats training_flops, which stays whole beside it, and rounding to nearest
-moves no value across 1.
+moves no value across 1. extrapolation is a multiple of 2^-10, finer than anybody needs it, and extrapolated is not rounded.
 
 Row groups are one page of 2^18 rows per column: zstd then sees whole tiles of the grid and a row takes a third fewer bytes than
 with the default pages of 20,000 rows; a page index would add nothing to the statistics of such groups.
@@ -18,8 +18,7 @@ import pyarrow as pa
 from perflaw_jax.design import FIELDS, FLAGS
 
 ROW_GROUP = 2**18
-EXTRA_TYPES = {"extrapolated": pa.bool_()}  # every other column beyond the usual ones is float64
-BUDGET_STEP = 2.0**-17  # of budget_used in rows
+STEPS = {"budget_used": 2.0**-17, "extrapolation": 2.0**-10}  # in rows
 
 Column = np.ndarray | tuple[np.ndarray, np.ndarray] | float | None
 """One value per row, (index per row, values), one value for all rows, or None for a column of nulls."""
@@ -29,6 +28,7 @@ def candidate_schema(real: pa.DataType, columns: Iterable[str] = ()) -> pa.Schem
     """The columns of top, frontier and rows; ``real`` is the type of the computed ones.
 
     Those of ``columns`` that are not usual come last, as float64: shares of data domains, costs, what is known of the error.
+    The distance to the law's data is a computed one.
     """
     types = {"training_tokens": pa.float64()} | dict.fromkeys(FLAGS, pa.bool_())
     fields = [pa.field("candidate_id", pa.int64(), nullable=False)]
@@ -38,7 +38,8 @@ def candidate_schema(real: pa.DataType, columns: Iterable[str] = ()) -> pa.Schem
     fields += [pa.field(name, real, nullable=False) for name in ("training_flops", "score")]
     fields += [pa.field("budget_used", real)]  # null where the spec has no budget of training FLOPs
     usual = {field.name for field in fields}
-    extra = [pa.field(name, EXTRA_TYPES.get(name, pa.float64()), nullable=False) for name in columns if name not in usual]
+    others = {"extrapolation": real, "extrapolated": pa.bool_()}
+    extra = [pa.field(name, others.get(name, pa.float64()), nullable=False) for name in columns if name not in usual]
     return pa.schema(fields + extra)
 
 
@@ -92,8 +93,8 @@ def _array(field: pa.Field, column: Column, start: int, end: int) -> pa.Array:
         return _exact(field, np.asarray(values)).take(pa.array(indices[start:end]))
     if isinstance(column, np.ndarray):
         part = column[start:end]
-        if field.name == "budget_used" and field.type == pa.float32():
-            part = np.rint(part / BUDGET_STEP) * BUDGET_STEP
+        if field.name in STEPS and field.type == pa.float32():
+            part = np.rint(part / STEPS[field.name]) * STEPS[field.name]
         return _exact(field, part)
     value = None if column is None else _exact(field, np.asarray([column]))[0].as_py()
     if value is None:

@@ -162,7 +162,7 @@ def _stream(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool]
         return finished
 
     ledger.finished, size = collect, work.engine.problem.space.size
-    with ledger.directory.rows("compact" if work.rows == "compact" else "feasible", size, work.columns.shares) as writer:
+    with ledger.directory.rows("compact" if work.rows == "compact" else "feasible", size, work.columns.extra) as writer:
         for part in _parts(ledger, writer, chain.from_iterable(todo), asked_to_stop):
             pending.append(part)
             if ledger.due():

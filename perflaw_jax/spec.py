@@ -17,7 +17,7 @@ from perflaw_jax.design import FIELDS, FRACTION, is_fraction
 from perflaw_jax.hardware import training_budget
 from perflaw_jax.space import Space
 from perflaw_jax.spec_axes import AxisSpec, axis_entry, build_space, check_ffn, require
-from perflaw_jax.spec_toml import override, read_toml, spec_error
+from perflaw_jax.spec_toml import locate_law, override, read_toml, spec_error
 from perflaw_jax.spec_values import (
     MAX_WHOLE,
     MAY_BE_ZERO,
@@ -247,12 +247,16 @@ def _shares_named_in_full(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
 def load_spec(path: str | PathLike[str], overrides: Iterable[str] = ()) -> SweepSpec:
     """The spec in a TOML file, with ``overrides`` such as ``"limits.training_flops=1e24"`` applied in order.
 
+    The file of a law is looked for beside the spec, then in the current directory; of an override the other way round.
+
     Raises:
         SpecError: the file cannot be read, is not TOML, or does not describe a sweep.
     """
     data = read_toml(path)
+    written = data.get("law")
     for text in overrides:
         override(data, text)
+    locate_law(data, path, overridden=data.get("law") != written)
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).stem).lstrip("-.")[:100]
     return parse_spec({"name": stem or "sweep", **data}, where=str(path))
 

@@ -1,5 +1,6 @@
 """Reading a spec's TOML and the overrides of a command line; whatever is wrong with them is a `SpecError` of one line."""
 
+import os
 import tomllib
 from os import PathLike
 from pathlib import Path
@@ -42,6 +43,28 @@ def override(data: dict[str, Any], text: str) -> None:
         if not isinstance(data, dict):
             raise spec_error(f"--set {key}", f"{table} is no table here but {show(data)}; set it as a whole")
     data[last] = _toml_value(key, value.strip())
+
+
+def locate_law(data: dict[str, Any], spec: str | PathLike[str], *, overridden: bool = False) -> None:
+    """Put the paths of its files into the ``law`` of parsed TOML: those that are relative lie beside the spec or here.
+
+    Beside the spec first, unless it was ``overridden`` on a command line. Paths are told from here where they lie below, so
+    that a file has one name however the spec was named.
+    """
+    law = data.get("law")
+    if isinstance(law, str):
+        parts = (part.strip() for part in law.split(" + "))
+        data["law"] = " + ".join(_located(p, Path(spec), overridden) if p.endswith(".json") else p for p in parts)
+
+
+def _located(file: str, spec: Path, overridden: bool) -> str:
+    if os.path.isabs(file):
+        return file
+    here, beside = os.path.abspath(os.curdir), os.path.abspath(spec.parent)
+    for folder in (here, beside) if overridden else (beside, here):
+        if os.path.isfile(found := os.path.normpath(os.path.join(folder, file))):
+            return os.path.relpath(found, here) if Path(found).is_relative_to(here) else found
+    return file  # it may not be there yet: whoever needs the law says so
 
 
 def _toml_value(key: str, text: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import jax
@@ -36,6 +37,8 @@ class Work:
         self.entry = find_law(spec.law).with_settings(spec.law_settings)
         problem = make_problem(spec, self.entry)
         check_law(self.entry, problem)
+        if spec.output.rows == "feasible" and self.entry.support is not None:
+            problem = replace(problem, inputs=self.entry.support.inputs)
         self.header = header(spec, self.entry)
         self.rows = spec.output.rows
         most = max(LEAST_TILE, (TILE if self.rows == "none" else ROW_TILE) // believed(problem.law))

@@ -11,8 +11,9 @@ import pytest
 
 from perflaw_jax import runner
 from perflaw_jax.catalogue import find_law
-from perflaw_jax.confidence import Confidence, distance_to, support_of
+from perflaw_jax.confidence import Confidence
 from perflaw_jax.design import Design
+from perflaw_jax.distance import distance_to, support_of
 from perflaw_jax.exact_runner import run_exact
 from perflaw_jax.fitted import DataRecord, FittedLaw, SupportRecord, save_fitted
 from perflaw_jax.law_forms import FORMS, as_record, from_record
@@ -150,6 +151,20 @@ def test_a_design_far_from_the_runs_is_flagged(file):
     columns = Confidence(find_law(str(file))).columns(fields)
     assert columns["extrapolated"].tolist() == [False, True]
     assert columns["extrapolation"][0] < 0.5 < 5 < columns["extrapolation"][1]
+
+
+@pytest.mark.parametrize("law", ["", "overtraining-c4", "mmlu-calibrated"])
+def test_rows_carry_their_distance(law, file, tmp_path):
+    law = law or str(file)
+    spec = parse_spec({**SPEC, "law": law, "output": {"top": 5, "frontier": [], "rows": "feasible"}})
+    runner.run_sweep(spec, tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "rows")
+    names = [*spec.space().tables, "num_attention_heads"]
+    fields = {name: rows[name].to_numpy().astype(float) for name in names}
+    told = Confidence(find_law(law)).columns(fields)
+    np.testing.assert_allclose(rows["extrapolation"], told["extrapolation"], atol=2**-11 + 1e-6)
+    assert rows["extrapolated"].to_pylist() == told["extrapolated"].tolist()
+    assert 0 < rows.num_rows and (law == "mmlu-calibrated" or told["extrapolated"].any())
 
 
 def test_no_designs():

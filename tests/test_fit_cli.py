@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,33 @@ def test_it_is_swept_with_and_predicted_by(fitted):
     shape = ("--layers", "32", "--hidden", "4096", "--ffn", "14336")
     told = perflaw("predict", *shape, "--tokens", "1e17", "--law", "mine.json", cwd=where)
     assert "nine of ten between" in told.out and "beyond the data" in told.out
+
+
+def test_a_law_beside_its_spec(fitted, tmp_path):
+    where, _ = fitted
+    beside, here = tmp_path / "specs" / "mine.json", tmp_path / "mine.json"
+    spec = tmp_path / "specs" / "spec.toml"
+    spec.parent.mkdir()
+    spec.write_text(SPEC)
+    sweep = ("sweep", "specs/spec.toml", "--out", "out")
+    told = complaint(perflaw(*sweep, cwd=tmp_path), 2)
+    assert "law: mine.json: cannot be read: no such file in the current directory, nor beside a spec" in told
+    here.write_bytes((where / "mine.json").read_bytes())
+    written = []
+    for place in (here, beside):  # the current directory, then the spec's own, which goes first
+        place.write_bytes((where / "mine.json").read_bytes())
+        assert perflaw(*sweep, cwd=tmp_path).code == 0
+        written.append(json.loads((tmp_path / "out" / "manifest.json").read_text()))
+        again = perflaw("sweep", str(spec), "--out", "out", "--resume", cwd=tmp_path)
+        assert again.code == 0 and json.loads((tmp_path / "out" / "manifest.json").read_text()) == written[-1]
+        shutil.rmtree(tmp_path / "out")
+    assert [manifest["spec"]["law"] for manifest in written] == ["mine.json", "specs/mine.json"]
+    assert written[0]["law"] == written[1]["law"]
+    here.write_text("{}")  # what the shell names is looked for where the shell is
+    assert "mine.json: name" in complaint(perflaw(*sweep, "--set", "law=./mine.json", cwd=tmp_path), 2)
+    for i in range(2):
+        assert perflaw(*sweep, "--shard", f"{i}/2", cwd=tmp_path).code == 0
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["complete"]
 
 
 def test_json(fitted):

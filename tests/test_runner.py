@@ -114,6 +114,8 @@ def check_columns(table: pa.Table, expected: dict[str, np.ndarray], *, score_rto
             assert np.array_equal(column.drop_null().to_numpy(), values[whole])
         elif name == "score":
             np.testing.assert_allclose(column.to_numpy(), values, rtol=score_rtol)
+        elif name == "extrapolation":
+            np.testing.assert_allclose(column.to_numpy(), values, atol=2.0**-11)
         elif name == "budget_used":
             np.testing.assert_allclose(column.to_numpy(), values, rtol=1e-15, atol=budget_atol)
         else:
@@ -153,7 +155,8 @@ def test_files_columns_and_types(dense):
     marginals = {"axis": "string", "value": "double", "score": "double", "candidate_id": "int64"}
     assert schemas.pop("marginals.parquet") == marginals
     compact = {"candidate_id": "int64", "score": "float"}
-    assert list(schemas.values()) == {"none": [], "feasible": [types("float")], "compact": [compact]}[kind] * len(parts)
+    full = types("float", extrapolation="float", extrapolated="bool")
+    assert list(schemas.values()) == {"none": [], "feasible": [full], "compact": [compact]}[kind] * len(parts)
 
 
 def test_duckdb_and_pandas_read_every_file_and_agree(dense):
@@ -195,6 +198,10 @@ def test_rows_are_the_brute_force_in_order(dense):
     rows, expected = dense.rows(), dense.expected(ids, np.float32)
     if kind == "compact":
         expected = {name: expected[name] for name in ("candidate_id", "score")}
+    else:  # the law's published range is 5e8 to 1e12 parameters
+        size = expected["total_params"]
+        expected["extrapolation"] = np.log(np.maximum(1.0, np.maximum(5e8 / size, size / 1e12)))
+        expected["extrapolated"] = expected["extrapolation"] > 0
     assert rows.column_names == list(expected)
     check_columns(rows, expected, score_rtol=1.2e-7, budget_atol=2.0**-18)
     if kind == "feasible":
