@@ -50,6 +50,7 @@ def write(draw: Callable[[], Figure], folder: Path, name: str) -> Iterator[Path]
                 figure.savefig(temporary, format=form, metadata=dict(metadata), dpi=150)
 
             write_atomic(path, save)
+            figure.set_layout_engine("none")  # what the first one has laid out
             yield path
 
 
