@@ -88,10 +88,9 @@ def _frontier(found: Gathered) -> Part:
     for over in shown_costs(found):
         name = f"frontier-{over}"
         figures[name] = charts.frontier(found.frontier, over, found.score, exact=over in exact, models=found.models)
-        caption = "" if over in exact else f"{label(over)} is no cost of this frontier (output.frontier), so no line is drawn."
-        places.append(
-            chart(name, f"{found.score.metric} against {label(over)} on the frontier", 440, caption[:1].upper() + caption[1:])
-        )
+        no_line = f"This frontier has another cost than {label(over)} (output.frontier), so no line is drawn."
+        told = f"{found.score.metric} against {label(over)} on the frontier"
+        places.append(chart(name, told, 440, "" if over in exact else no_line))
     costs = " and ".join(label(name) for name in exact) or "its costs"
     said = f"On the frontier are the designs than which no other is better and cheaper in {costs}: {len(found.frontier):,}."
     if found.manifest.get("search", {}).get("method") == "optuna":
