@@ -141,6 +141,15 @@ def test_an_exported_design_predicts_as_it_was_found(place, tmp_path, format, op
     assert json.loads(other.out)["design"]["num_hidden_layers"] == 1  # options change what the config says
 
 
+def test_a_curve_has_a_design_per_budget(place, tmp_path):
+    budgets = ("--over", "training_flops=1e22:1e23", "--num", 2, "--set", "limits.num_attention_heads={ multiple_of = 8 }")
+    assert perflaw("curve", "spec.toml", *budgets, "--out", "curve", cwd=place).code == 0
+    rows = pq.read_table(place / "curve" / "curve.parquet", columns=list(SHAPE)).to_pylist()
+    done = perflaw("export", "curve", "--format", "megatron", "--from", "curve", "--rank", len(rows), cwd=place)
+    assert read_megatron(done.out).fields["num_hidden_layers"] == rows[-1]["num_hidden_layers"]
+    assert "holds no top.parquet; it holds curve.parquet" in perflaw("export", "curve", "--format", "megatron", cwd=place).err
+
+
 def test_a_model_is_read_from_its_directory(tmp_path):
     done = perflaw("predict", "--hf-config", tmp_path, "--tokens", "1T", cwd=tmp_path)
     assert (done.code, done.err) == (2, f"perflaw: {tmp_path}: no config.json in this directory\n")

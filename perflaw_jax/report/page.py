@@ -11,7 +11,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from perflaw_jax import __version__
-from perflaw_jax.display import designs
+from perflaw_jax.display import compared
 from perflaw_jax.figure_style import label
 from perflaw_jax.report import charts, html, words
 from perflaw_jax.report.charts import cuts_height
@@ -153,11 +153,11 @@ def _designs(found: Gathered) -> Part:
     if found.top.empty:
         return left_out(found.missing.get("designs", "no candidate satisfies the limits")), {}
     top = {name: found.top[name].to_numpy() for name in found.top}
-    shown = designs(top, None, found.score.metric)
     columns: dict[str, Any] = {"rank": ([*range(1, len(found.top) + 1)], [str(i + 1) for i in range(len(found.top))])}
     if found.curve:
         columns = {"limit": (top["budget"].tolist(), [form_of(found.curve["over"])(v) for v in top["budget"]])}
-    columns |= {name: (_sort_keys(found, name), cells) for name, cells in shown.items()}
+    for title, (name, form) in compared(top, None, found.score.metric).items():
+        columns[title] = (["NaN" if v != v else float(v) for v in top[name]], [form(v) for v in top[name]])
     if "extrapolated" in top:
         columns["extrapolates"] = (top["extrapolation"].tolist(), ["yes" if far else "no" for far in top["extrapolated"]])
     if found.curve:
@@ -169,33 +169,6 @@ def _designs(found: Gathered) -> Part:
         tag("span", f"{count} of {count} designs", id="top-shown", role="status"),
     ]
     return tag("div", *controls, class_="controls") + html.table("top", columns, "The best designs"), {}
-
-
-def _sort_keys(found: Gathered, title: str) -> list[Any]:
-    """The numbers behind a column of the table: ``display.designs`` has rounded them."""
-    field = {shown: name for name, shown in COLUMNS.items()}.get(title)
-    if title == found.score.metric:
-        field = "score"
-    field = field or next(name for name in found.top if name.endswith(f".{title}"))
-    return ["NaN" if v != v else v for v in found.top[field].astype(float).tolist()]
-
-
-COLUMNS = {
-    "num_hidden_layers": "layers",
-    "hidden_size": "hidden",
-    "intermediate_size": "FFN",
-    "num_experts": "experts",
-    "num_experts_per_tok": "chosen",
-    "moe_intermediate_size": "expert FFN",
-    "shared_expert_intermediate_size": "shared FFN",
-    "training_tokens": "tokens",
-    "total_params": "params",
-    "active_params": "active",
-    "training_flops": "FLOPs",
-    "budget_used": "budget",
-    "score_p05": "5 %",
-    "score_p95": "95 %",
-}
 
 
 def _cuts(found: Gathered) -> Part:
