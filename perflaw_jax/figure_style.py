@@ -99,8 +99,8 @@ def ticks(low: float, high: float, *, wide: bool) -> list[float]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers between two positive values, at about equal ratios; at equal distances where they are close together.
 
-    >>> log_ticks(1e22, 3e24), log_ticks(71, 95)
-    ([1e+22, 1e+23, 1e+24], [75.0, 80.0, 85.0, 90.0, 95.0])
+    >>> log_ticks(1, 300), log_ticks(71, 95)
+    ([1.0, 10.0, 100.0], [75.0, 80.0, 85.0, 90.0, 95.0])
     """
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):

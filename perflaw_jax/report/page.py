@@ -19,6 +19,7 @@ from perflaw_jax.report.drawn import curve_panels, frontier_costs, labelled_cuts
 from perflaw_jax.report.frames import form_of
 from perflaw_jax.report.gather import Gathered
 from perflaw_jax.report.html import chart, left_out, paragraph, section, tag, text
+from perflaw_jax.spec_toml import write_toml
 
 MODELS = {("all", "all"): "all models"}
 Part = tuple[str, dict[str, Figure]]  # HTML and the figures that it names
@@ -237,7 +238,7 @@ def _provenance(found: Gathered) -> str:
         [
             html.facts("provenance", [(name, [value]) for name, value in pairs], class_="text"),
             tag("h3", "Spec"),
-            tag("pre", text(words.toml(manifest["spec"])), tabindex="0"),
+            tag("pre", text(write_toml(manifest["spec"])), tabindex="0"),
             tag("details", tag("summary", "Files and their SHA-256"), kept),
             paragraph("perflaw verify holds every file against these.", class_="quiet"),
         ]
