@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def predict(
     tokens: Annotated[str, typer.Option(help="training_tokens, e.g. 15T; no config has them.")],
     hf_config: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="A Hugging Face config.json; options change what it says.")
+        Path | None, typer.Option(exists=True, help="A Hugging Face config.json, or a model's directory; options change it.")
     ] = None,
     megatron_args: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A file with an argument list of Megatron-LM.")

@@ -54,7 +54,7 @@ def export(
     out: Annotated[
         str | None, typer.Option(metavar="FILE", help="Where to write it; the standard output if not given.")
     ] = None,
-    table: Annotated[str, typer.Option("--from", help="The list that is ranked: top or frontier.")] = "top",
+    table: Annotated[str, typer.Option("--from", help="The list that is ranked: top, frontier or curve.")] = "top",
 ) -> None:
     """Write a design as another tool's configuration, with exactly its parameters."""
     from perflaw_jax.configs.ranked import ranked_config

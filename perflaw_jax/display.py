@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp
 from typing import Any
 
@@ -69,7 +69,12 @@ def table(columns: Mapping[str, Sequence[str]], title: str | None = None) -> Non
 
 
 def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str, list[str]]:
-    """The first ``count`` designs, or all, as columns of strings: what a reader compares, experts where there are any.
+    """The first ``count`` designs, or all, as columns of strings: what a reader compares."""
+    return {name: [form(v) for v in top[field][:count]] for name, (field, form) in compared(top, count, metric).items()}
+
+
+def compared(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str, tuple[str, Callable[[float], str]]]:
+    """Title of a column -> its field and how it is written: what a reader compares, experts where there are any.
 
     Of the shares of data domains those that differ between designs, or all that are above 0 where none does.
     """
@@ -96,7 +101,7 @@ def designs(top: Mapping[str, Any], count: int | None, metric: str) -> dict[str,
     shown = {name: c for name, c in spec.items() if (experts or name not in only_moe) and c[0] in top}
     if experts and not any(v > 0 for v in top["intermediate_size"][:count]):
         del shown["FFN"]
-    return {name: [form(v) for v in top[field][:count]] for name, (field, form) in shown.items()}
+    return shown
 
 
 def _shares(top: Mapping[str, Any]) -> list[str]:

@@ -70,7 +70,7 @@ LABELS = {
     "ffn_ratio": "FFN size / hidden size",
     "aspect_ratio": "hidden size / layers",
     "tokens_per_param": "tokens per parameter",
-    "possible_shape": "impossible shape",
+    "possible_shape": "impossible shape or mixture",
 }
 
 
@@ -97,14 +97,17 @@ def ticks(low: float, high: float, *, wide: bool) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two positive values, at about equal ratios."""
+    """Round numbers between two positive values, at about equal ratios; at equal distances where they are close together.
+
+    >>> log_ticks(1, 300), log_ticks(71, 95)
+    ([1.0, 10.0, 100.0], [75.0, 80.0, 85.0, 90.0, 95.0])
+    """
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    found: list[float] = []
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
         found = [m * 10.0**d for d in decades for m in steps if low <= m * 10.0**d <= high]
         if len(found) >= 3:
-            break
-    return found[:: -(-len(found) // 6)] if found else [low, high]
+            return found[:: -(-len(found) // 6)]
+    return linear_ticks(low, high)
 
 
 def linear_ticks(low: float, high: float) -> list[float]:

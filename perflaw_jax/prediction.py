@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -117,21 +117,27 @@ def score_models(path: str | None = None) -> Any:
     """The table of real models (pandas) with ``total_params``, ``law`` and ``predicted`` added; NaN for unknown tokens."""
     models = datasets.load_models(path)
     moe = (models["kind"] == "moe").to_numpy()
-    with jax.enable_x64(True):
-        design = _designs(models)
-        published = {name: LAWS[name].law for name in ("performance-dense", "performance-moe")}
-        scores = {name: np.asarray(law.clamp(jax.vmap(law.raw)(design))) for name, law in published.items()}
-        total = np.asarray(jax.vmap(accounting.total_params)(design))
-    predicted = np.where(moe, scores["performance-moe"], scores["performance-dense"])
-    predicted = np.where(np.isfinite(predicted) & np.isfinite(np.asarray(design.training_tokens)), predicted, np.nan)
-    return models.assign(total_params=total, law=np.where(moe, "performance-moe", "performance-dense"), predicted=predicted)
+    names = ("performance-dense", "performance-moe")
+    dense, sparse = (_evaluated(models, partial(_score, LAWS[name].law)) for name in names)
+    total = _evaluated(models, accounting.total_params)
+    predicted = np.where(moe, sparse, dense)
+    predicted = np.where(np.isfinite(predicted) & np.isfinite(models["tokens_t"]), predicted, np.nan)
+    return models.assign(total_params=total, law=np.where(moe, *names[::-1]), predicted=predicted)
 
 
 def model_counts(models: Any) -> dict[str, np.ndarray]:
     """``total_params`` and ``training_flops`` of every row of the table of real models, float64 [rows]."""
+    return {name: _evaluated(models, partial(quantity, name)) for name in ("total_params", "training_flops")}
+
+
+def _score(law: Any, design: Design) -> Any:
+    return law.clamp(law.raw(design))
+
+
+def _evaluated(models: Any, function: Callable[[Design], Any]) -> np.ndarray:
+    """What a function of one design gives for every row of the table of real models, float64 [rows]."""
     with jax.enable_x64(True):
-        design = _designs(models)
-        return {name: np.asarray(jax.vmap(partial(quantity, name))(design)) for name in ("total_params", "training_flops")}
+        return np.asarray(jax.jit(jax.vmap(function))(_designs(models)))
 
 
 def _designs(models: Any) -> Design:

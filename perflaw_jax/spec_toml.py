@@ -1,7 +1,10 @@
-"""Reading a spec's TOML and the overrides of a command line; whatever is wrong with them is a `SpecError` of one line."""
+"""A spec as TOML, read and written, and the overrides of a command line; a mistake in them is a `SpecError` of one line."""
 
+import json
 import os
+import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,45 @@ def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
         raise spec_error(where, f"not UTF-8 text (line {line})") from None
     except (ValueError, RecursionError) as error:
         raise spec_error(where, f"not valid TOML: {error}") from None
+
+
+def write_toml(spec: Mapping[str, Any]) -> str:
+    """A spec as it could stand in a file.
+
+    >>> print(write_toml({"axes": {"hidden_size": [512]}, "name": "tiny", "limits": {"total_params": {"max": 70 * 10**9}}}))
+    name = "tiny"
+    <BLANKLINE>
+    [axes]
+    hidden_size = [512]
+    <BLANKLINE>
+    [limits]
+    total_params = { max = 7e+10 }
+    """
+    return "\n".join(_lines(spec)).strip()
+
+
+def _lines(spec: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in spec.items():
+        if not isinstance(value, Mapping):
+            yield f"{_key(name)} = {_written(value)}"
+    for name, table in spec.items():
+        if isinstance(table, Mapping) and table:
+            yield f"\n[{_key(name)}]"
+            yield from (f"{_key(key)} = {_written(value)}" for key, value in table.items())
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else json.dumps(name)
+
+
+def _written(value: Any) -> str:
+    """A value; text and most numbers are written as in JSON, great whole ones as powers of ten where that is exact."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(k)} = {_written(v)}' for k, v in value.items())} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    great = isinstance(value, int) and abs(value) >= 10**9 and float(f"{value:g}") == value
+    return f"{value:g}" if great else json.dumps(value)
 
 
 def override(data: dict[str, Any], text: str) -> None:

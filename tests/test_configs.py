@@ -114,6 +114,13 @@ def test_keys_of_transformers_5_are_read_as_those_of_4(tmp_path):
     assert read(tmp_path, five) == read(tmp_path, LLAMA)
 
 
+def test_what_others_add_to_a_config_is_no_mistake(tmp_path):
+    added = {"is_llama_config": True, "transformers.js_config": {}, "unsloth_fixed": True, "auto_map": {"AutoModel": "x.Y"}}
+    assert read(tmp_path, LLAMA | added) == read(tmp_path, LLAMA)
+    mlx = {"quantization": {"group_size": 64, "bits": 4}}
+    assert read(tmp_path, LLAMA | mlx) == read(tmp_path, LLAMA | QUANTIZED) != read(tmp_path, LLAMA)
+
+
 def test_two_spellings_that_disagree_are_refused(tmp_path):
     with pytest.raises(ValueError, match="num_local_experts: 64, but another spelling of it says 128"):
         read(tmp_path, QWEN3_MOE | {"num_local_experts": 64})
@@ -281,7 +288,11 @@ def test_megatron_derives_what_is_not_given(arguments, field, value):
         ("--multi-latent-attention", "--multi-latent-attention: a Design has grouped-query attention"),
         ("--mtp-num-layers 1", "--mtp-num-layers: "),
         ("--swiglu yes", "--swiglu: takes no value, got 'yes'"),
-        ("--num-layers $LAYERS", r"--num-layers: must be a whole number >= 1, not '\$LAYERS'"),
+        ("--num-layers $LAYERS", r"--num-layers: \$LAYERS is a variable of a shell: write its value"),
+        ("--tensor-model-parallel-size ${TP}", r"--tensor-model-parallel-size: \$\{TP\} is a variable"),
+        ("--bf16 ${MOE_ARGS[@]}", r"\$\{MOE_ARGS\[@\]\} stands for further arguments"),
+        ("--data-path x $MOE_OPTIONS", r"\$MOE_OPTIONS stands for further arguments"),
+        (") stray", "'stray' stands where a flag"),
         ("--num-layers", "--num-layers: must be a whole number >= 1, not ''"),
         ("--num-layers 1 2", "--num-layers: must be a whole number"),
         ("--normalization BatchNorm", "--normalization: must be LayerNorm, RMSNorm, not 'BatchNorm'"),
@@ -313,9 +324,24 @@ def test_a_missing_size_is_named(missing):
         read_megatron(text)
 
 
-def test_a_text_that_begins_with_no_flag_is_refused():
-    with pytest.raises(ValueError, match="begins with 'torchrun'"):
-        read_megatron("torchrun pretrain_gpt.py --num-layers 3")
+@pytest.mark.parametrize(
+    "form",
+    [
+        "torchrun --nproc_per_node $GPUS pretrain_gpt.py {0} {1}",
+        "MODEL_ARGS=(\n{0}\n)\nMOE_ARGS=(\n{1}\n)",
+        "ONE=({0})\nONE+=( {1} )",
+        'options=" \\\n {0}" \nmore="{1} --bf16"',
+        "--data-path ${{DATA}} --load $CHECKPOINT_PATH/iter {0} {1}",
+    ],
+)
+def test_megatron_arguments_are_read_as_scripts_have_them(form):
+    one, two = "--num-layers 4 --hidden-size 64 --num-attention-heads=4", "--vocab-size 128 --seq-length 32"
+    assert read_megatron(form.format(one, two)) == read_megatron(f"{one} {two}")
+
+
+def test_a_whole_script_is_no_argument_list():
+    with pytest.raises(ValueError, match="'export' stands where a flag such as --num-layers should"):
+        read_megatron("export OMP_NUM_THREADS=1\nARGS=(\n--num-layers 3\n)")
 
 
 def test_no_flag_of_the_shape_is_ignored():

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_cli import DENSE, perflaw
 
-from perflaw_jax.configs import read_config, read_megatron
+from perflaw_jax.configs import read_config, read_megatron, write_config
 from perflaw_jax.configs.imported import SHAPE
 
 HEADS = DENSE.replace("step = 1024", "step = 512").replace("[output]", "score = { min = 1 }\n[output]")
@@ -139,6 +139,23 @@ def test_an_exported_design_predicts_as_it_was_found(place, tmp_path, format, op
         "predict", option, tmp_path / "model", "--tokens", row["training_tokens"], "--layers", 1, "--json", cwd=tmp_path
     )
     assert json.loads(other.out)["design"]["num_hidden_layers"] == 1  # options change what the config says
+
+
+def test_a_curve_has_a_design_per_budget(place, tmp_path):
+    budgets = ("--over", "training_flops=1e22:1e23", "--num", 2, "--set", "limits.num_attention_heads={ multiple_of = 8 }")
+    assert perflaw("curve", "spec.toml", *budgets, "--out", "curve", cwd=place).code == 0
+    rows = pq.read_table(place / "curve" / "curve.parquet", columns=list(SHAPE)).to_pylist()
+    done = perflaw("export", "curve", "--format", "megatron", "--from", "curve", "--rank", len(rows), cwd=place)
+    assert read_megatron(done.out).fields["num_hidden_layers"] == rows[-1]["num_hidden_layers"]
+    assert "holds no top.parquet; it holds curve.parquet" in perflaw("export", "curve", "--format", "megatron", cwd=place).err
+
+
+def test_a_model_is_read_from_its_directory(tmp_path):
+    done = perflaw("predict", "--hf-config", tmp_path, "--tokens", "1T", cwd=tmp_path)
+    assert (done.code, done.err) == (2, f"perflaw: {tmp_path}: no config.json in this directory\n")
+    config = write_config({"num_hidden_layers": 2, "hidden_size": 1024, "intermediate_size": 4096}, "hf")
+    (tmp_path / "config.json").write_text(config)
+    assert perflaw("predict", "--hf-config", tmp_path, "--tokens", "1T", "--json", cwd=tmp_path).code == 0
 
 
 def test_two_configs_are_a_mistake(tmp_path):

@@ -1,7 +1,6 @@
 """A report says what the result directory holds: every map and curve equals a brute force, and no input breaks the page."""
 
 import json
-from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -11,11 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from brute import Brute
 from test_cli import perflaw
+from test_confidence import members
 
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.curve_runner import run_curve
 from perflaw_jax.exact_runner import run_exact
+from perflaw_jax.fitted import FittedLaw, save_fitted
 from perflaw_jax.job import make_problem
+from perflaw_jax.law_forms import as_record
+from perflaw_jax.laws import PerformanceDense
 from perflaw_jax.optuna_runner import Plan, run_optuna
 from perflaw_jax.report import charts, heat, iso_flops, recompute, tables
 from perflaw_jax.report import page as pages
@@ -207,10 +210,20 @@ def test_tokens_that_the_budget_buys(tmp_path, monkeypatch):
     assert set(bought.found.iso["total_params"]) <= set(sizes)
 
 
-def test_quantiles_are_shown(dense):
-    found = replace(dense.found, top=dense.found.top.assign(score_p05=40.0, score_p95=60.0))
-    text = pages.page(found)
-    assert ">5 %</button>" in text and "not how far models scatter" in text
+def test_a_law_with_resamples_is_reported_with_its_quantiles(tmp_path):
+    law = FittedLaw(name="mine", metric="MMLU", source="a test", law=as_record(PerformanceDense()), sample=members())
+    save_fitted(law, tmp_path / "mine.json")
+    fitted = made({**DENSE, "law": str(tmp_path / "mine.json")}, tmp_path / "out")
+    assert set(fitted.found.missing) == set()
+    check_maps(fitted.found, fitted.brute)
+    check_iso(fitted.found, fitted.brute)
+    top = fitted.found.top
+    assert (top["score_p05"] < top["score"]).all() and (top["score"] < top["score_p95"]).all()
+    written = write_report(fitted.path, tmp_path)
+    text = written[0].read_text(encoding="utf-8")
+    assert ">5 %</button>" in text and ">95 %</button>" in text and "not how far models scatter" in text
+    assert f">{top['score_p05'].iloc[0]:.2f}</td>" in text and ">mine<" in text
+    assert {path.stem for path in written[1:]} == {"frontier", "marginals", "heat-map", "iso-flops", "cuts"}
 
 
 def test_searches_and_curves(dense, tmp_path):

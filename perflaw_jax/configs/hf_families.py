@@ -82,7 +82,7 @@ FAMILIES: dict[str, Family] = {
     "llama": Family(
         keys=SHAPE | GROUPED | BIAS | {"mlp_bias": "mlp_bias"},
         defaults=_grouped(2048, attention_bias=False, mlp_bias=False),
-        ignored=LLAMA_LIKE | {"max_sequence_length", "rope_interleaved"},
+        ignored=LLAMA_LIKE | {"max_sequence_length", "rope_interleaved", "is_llama_config"},
     ),
     "mistral": Family(SHAPE | GROUPED, _grouped(131072, 8), LLAMA_LIKE),
     "qwen2": Family(SHAPE | GROUPED, _grouped(32768, 32), LLAMA_LIKE, always={"qkv_bias": 1}, must={"use_mrope": (False,)}),
@@ -184,7 +184,8 @@ METADATA = frozenset(
         *("_attn_implementation", "_attn_implementation_autoset", "attn_implementation", "_attn_implementation_internal"),
         *("_commit_hash", "chunk_size_feed_forward", "decoder_start_token_id", "finetuning_task", "id2label", "label2id"),
         *("is_decoder", "output_attentions", "output_hidden_states", "prefix", "problem_type", "return_dict", "tf_legacy_loss"),
-        *("task_specific_params", "tie_encoder_decoder", "tokenizer_class", "torchscript", "use_bfloat16", "unsloth_version"),
+        *("task_specific_params", "tie_encoder_decoder", "tokenizer_class", "torchscript", "use_bfloat16"),
+        *("unsloth_version", "unsloth_fixed", "transformers.js_config", "quantization"),
         # of generation, which configs of transformers 4 repeat
         *("bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping", "temperature"),
         *("encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id"),

@@ -18,6 +18,8 @@ def read_config(path: str | Path) -> Imported:
         OSError: the file cannot be read.
     """
     file = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
+    if file != Path(path) and not file.exists():
+        raise ValueError(f"{path}: no config.json in this directory")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
@@ -34,7 +36,8 @@ def _read(config: Any) -> Imported:
     family = config["model_type"]
     if not isinstance(family, str) or family not in MODEL_TYPES:
         raise ValueError(f"model_type: {show(family)} is not known; allowed: {', '.join(MODEL_TYPES)}")
-    notes = ["the weights are quantized; bytes are counted at 2 per parameter"] if config.get("quantization_config") else []
+    quantized = any(config.get(key) for key in ("quantization_config", "quantization"))
+    notes = ["the weights are quantized; bytes are counted at 2 per parameter"] if quantized else []
     if family == "gemma3":
         config = _text_part(config)
         notes.append("the vision tower and its projection are not counted")

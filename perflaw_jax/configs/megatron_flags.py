@@ -48,90 +48,37 @@ REFUSED = {  # flag -> why a Design does not hold it
     "decoder-num-layers": "a Design is a decoder alone",
 }
 
-IGNORED = {  # of training, data, parallelism and numerics
-    *("attention-backend", "attention-softmax-in-fp32", "apply-layernorm-1p", "apply-residual-connection-post-layernorm"),
-    *("apply-query-key-layer-scaling", "bf16", "fp16", "fp32-residual-connection", "calculate-per-token-loss", "clip-grad"),
-    *("disable-bf16-reduced-precision-matmul", "deterministic-mode", "eod-mask-loss", "grad-reduce-in-bf16", "hidden-dropout"),
-    *(
-        "attention-dropout",
-        "initial-loss-scale",
-        "loss-scale",
-        "min-loss-scale",
-        "load",
-        "save",
-        "lr",
-        "min-lr",
-        "split",
-        "seed",
-    ),
-    *("micro-batch-size", "global-batch-size", "batch-size", "rampup-batch-size", "mock-data", "norm-epsilon", "num-workers"),
-    *("openai-gelu", "squared-relu", "sequence-parallel", "start-weight-decay", "end-weight-decay", "weight-decay", "seed"),
-    *(
-        "transformer-impl",
-        "use-mcore-models",
-        "use-legacy-models",
-        "use-cpu-initialization",
-        "use-flash-attn",
-        "use-rope-scaling",
-    ),
-    *(
-        "vocab-file",
-        "vocab-extra-ids",
-        "merge-file",
-        "window-size",
-        "window-attn-skip-freq",
-        "profile",
-        "pretrained-checkpoint",
-    ),
-    *("moe-grouped-gemm", "moe-permute-fusion", "moe-layer-recompute", "moe-per-layer-logging", "moe-shared-expert-overlap"),
-    *("moe-input-jitter-eps", "moe-enable-deepep", "moe-extended-tp", "moe-apply-probs-on-input", "finetune", "optimizer"),
-    *("no-bias-gelu-fusion", "no-bias-swiglu-fusion", "no-bias-dropout-fusion", "no-masked-softmax-fusion", "no-rope-fusion"),
-    *(
-        "no-gradient-accumulation-fusion",
-        "no-persist-layer-norm",
-        "no-create-attention-mask-in-dataloader",
-        "no-mmap-bin-files",
-    ),
-    *("no-rope-freq", "no-check-for-nan-in-loss-and-grad", "no-query-key-layer-scaling", "onnx-safe", "no-initialization"),
-    *(
-        "no-save-optim",
-        "no-save-rng",
-        "no-load-optim",
-        "no-load-rng",
-        "no-one-logger",
-        "bias-gelu-fusion",
-        "empty-unused-memory-level",
-    ),
-}
-IGNORED_PREFIXES = (
-    *("accumulate-", "adam-", "async-", "auto-detect-ckpt", "check-", "checkpoint-", "ckpt-", "context-parallel-", "cp-comm-"),
-    *("cross-entropy-", "cuda-graph", "data-", "dataloader-", "ddp-", "decoupled-", "defer-", "delay-", "dist-ckpt-"),
-    *("distribute-", "distributed-", "enable-", "eval-", "exit-", "expert-model-parallel-", "expert-tensor-parallel-"),
-    *("external-cuda-", "first-last-layers-bf16", "fp4-", "fp8-", "hysteresis", "inference-", "init-method-", "keep-fp8-"),
-    *("legacy-tokenizer", "load-", "local-rank", "log-", "loss-scale-", "lr-", "manual-gc", "main-", "exp-avg-", "microbatch-"),
-    *(
-        "moe-aux-loss-",
-        "moe-deepep-",
-        "moe-expert-capacity-",
-        "moe-flex-dispatcher-",
-        "moe-hybridep-",
-        "moe-pad-",
-        "moe-router-",
-    ),
-    *("moe-token-", "moe-upcycling-", "moe-use-", "moe-z-loss-", "muon-", "num-ckpt", "num-dataset-builder-"),
-    *(
-        "num-distributed-",
-        "num-layers-in-",
-        "num-layers-per-",
-        "num-layers-at-",
-        "num-virtual-stages-",
-        "nccl-",
-        "non-persistent-",
-    ),
-    *("object-storage-", "one-logger", "optimizer-", "override-opt", "overlap-", "per-split-", "pipeline-model-parallel-"),
-    *("profile-", "recompute-", "rerun-", "reset-", "rope-scaling-", "rotary-", "sample-rate", "save-", "sgd-", "straggler-"),
-    *("target-expert-training-", "te-", "tensorboard-", "test-data-", "tiktoken-", "timing-", "tokenizer-", "tp-comm-"),
-    *("train-", "use-checkpoint-", "use-custom-fsdp", "use-dist-ckpt", "use-distributed-", "use-fused-", "use-megatron-fsdp"),
-    *("use-persistent-", "use-precision-aware-", "use-pytorch-", "use-ring-", "use-torch-", "use-tp-pp-", "valid-data-"),
-    *("wandb-", "weight-decay-", "high-priority-", "hierarchical-context-", "batch-invariant-", "disable-straggler-"),
+# of training, data, parallelism and numerics
+IGNORED = frozenset(
+    """
+    apply-layernorm-1p apply-query-key-layer-scaling apply-residual-connection-post-layernorm attention-backend
+    attention-dropout attention-softmax-in-fp32 batch-size bf16 bias-gelu-fusion calculate-per-token-loss clip-grad
+    deterministic-mode disable-bf16-reduced-precision-matmul empty-unused-memory-level end-weight-decay eod-mask-loss finetune
+    fp16 fp32-residual-connection global-batch-size grad-reduce-in-bf16 hidden-dropout initial-loss-scale load loss-scale lr
+    merge-file micro-batch-size min-loss-scale min-lr mock-data moe-apply-probs-on-input moe-enable-deepep moe-extended-tp
+    moe-grouped-gemm moe-input-jitter-eps moe-layer-recompute moe-per-layer-logging moe-permute-fusion moe-shared-expert-overlap
+    no-bias-dropout-fusion no-bias-gelu-fusion no-bias-swiglu-fusion no-check-for-nan-in-loss-and-grad
+    no-create-attention-mask-in-dataloader no-gradient-accumulation-fusion no-initialization no-load-optim no-load-rng
+    no-masked-softmax-fusion no-mmap-bin-files no-one-logger no-persist-layer-norm no-query-key-layer-scaling no-rope-freq
+    no-rope-fusion no-save-optim no-save-rng norm-epsilon num-workers onnx-safe openai-gelu optimizer pretrained-checkpoint
+    profile rampup-batch-size save seed sequence-parallel split squared-relu start-weight-decay transformer-impl
+    use-cpu-initialization use-flash-attn use-legacy-models use-mcore-models use-rope-scaling vocab-extra-ids vocab-file
+    weight-decay window-attn-skip-freq window-size
+    """.split()
+)
+IGNORED_PREFIXES = tuple(
+    """
+    accumulate- adam- async- auto-detect-ckpt batch-invariant- check- checkpoint- ckpt- context-parallel- cp-comm-
+    cross-entropy- cuda-graph data- dataloader- ddp- decoupled- defer- delay- disable-straggler- dist-ckpt- distribute-
+    distributed- enable- eval- exit- exp-avg- expert-model-parallel- expert-tensor-parallel- external-cuda-
+    first-last-layers-bf16 fp4- fp8- hierarchical-context- high-priority- hysteresis inference- init-method- keep-fp8-
+    legacy-tokenizer load- local-rank log- loss-scale- lr- main- manual-gc microbatch- moe-aux-loss- moe-deepep-
+    moe-expert-capacity- moe-flex-dispatcher- moe-hybridep- moe-pad- moe-router- moe-token- moe-upcycling- moe-use- moe-z-loss-
+    muon- nccl- non-persistent- num-ckpt num-dataset-builder- num-distributed- num-layers-at- num-layers-in- num-layers-per-
+    num-virtual-stages- object-storage- one-logger optimizer- overlap- override-opt per-split- pipeline-model-parallel- profile-
+    recompute- rerun- reset- rope-scaling- rotary- sample-rate save- sgd- straggler- target-expert-training- te- tensorboard-
+    test-data- tiktoken- timing- tokenizer- tp-comm- train- use-checkpoint- use-custom-fsdp use-dist-ckpt use-distributed-
+    use-fused- use-megatron-fsdp use-persistent- use-precision-aware- use-pytorch- use-ring- use-torch- use-tp-pp- valid-data-
+    wandb- weight-decay-
+    """.split()
 )

@@ -3,7 +3,7 @@
 import ast
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from perflaw_jax.configs import hf_rules
@@ -13,6 +13,9 @@ from perflaw_jax.design import nearest
 from perflaw_jax.spec_values import show
 
 MAX_LAYERS = 2**20  # of a --moe-layer-freq that is computed
+OPENING = re.compile(r"\w+\+?=(\(|(?=\s*--))")  # NAME=( of an array, or NAME="--flag ..."
+END = ")"
+MORE = re.compile(r"\$\{?\w*(\[[@*]\]\}|(ARGS|OPTIONS|OPTS|FLAGS)\b\}?)")  # a variable that holds arguments
 
 Arguments = Mapping[str, list[str]]
 
@@ -40,21 +43,40 @@ def read_megatron(text_or_path: str | Path) -> Imported:
 
 def _arguments(text: str) -> dict[str, list[str]]:
     """Flag without its dashes -> its values; a flag given twice has its last values, as in argparse."""
-    try:
-        words = shlex.split(text.replace("\\\n", " "), comments=True)
-    except ValueError as error:
-        raise ValueError(f"not an argument list: {error}") from None
     found: dict[str, list[str]] = {}
     flag = None
-    for word in words:
+    for word in _words(text):
+        if more := MORE.search(word):
+            raise ValueError(f"{more[0]} stands for further arguments: write them out in its place")
         if word.startswith("--"):
             flag, equals, value = word[2:].replace("_", "-").partition("=")
             found[flag] = [value] if equals else []
-        elif flag is not None and word != ")":
+        elif word == END:
+            flag = None
+        elif flag is not None:
             found[flag].append(word)
-        elif not re.fullmatch(r"\w+=\(|\)", word):  # the array of a shell script
-            raise ValueError(f"not an argument list: it begins with {show(word)}, not with a flag such as --num-layers")
+        else:
+            raise ValueError(f"not an argument list: {show(word)} stands where a flag such as --num-layers should")
     return found
+
+
+def _words(text: str) -> Iterator[str]:
+    """The words of a command, or of arrays and strings of a shell script; ``END`` where one of those begins or ends."""
+    try:
+        words = shlex.split(text.replace("\\\n", " "), comments=True)
+        script = next((i for i, word in enumerate(words) if word.endswith(".py")), -1)  # before it stands what launches it
+        for word in words[script + 1 :]:
+            opening = OPENING.match(word)
+            if opening:
+                yield END
+            rest = word[opening.end() :] if opening else word
+            closed = rest.endswith(END) and "(" not in rest
+            rest = rest.removesuffix(END) if closed else rest
+            yield from shlex.split(rest) if opening else [rest] * bool(rest)
+            if closed:
+                yield END
+    except ValueError as error:
+        raise ValueError(f"not an argument list: {error}") from None
 
 
 def _read(given: Arguments) -> Imported:
@@ -79,6 +101,8 @@ def _refuse_unknown(given: Arguments) -> None:
     for flag, values in given.items():
         if flag in flags.REFUSED:
             raise ValueError(f"--{flag}: {flags.REFUSED[flag]}")
+        if flag in known and (variable := next((value for value in values if "$" in value), None)):
+            raise ValueError(f"--{flag}: {variable} is a variable of a shell: write its value in its place")
         if flag in flags.SWITCHES and values:
             raise ValueError(f"--{flag}: takes no value, got {show(' '.join(values))}")
     ignored = (flag for flag in given if flag not in known | flags.IGNORED)

@@ -10,11 +10,11 @@ from perflaw_jax.design import nearest
 from perflaw_jax.files import StoreError, arrow_file, told
 from perflaw_jax.manifest import read_manifest
 
-TABLES = ("top", "frontier")
+TABLES = ("top", "frontier", "curve")  # a curve has one design per budget, the least budget first
 
 
 def ranked_config(place: Path, table: str, rank: int, format: str, family: str | None) -> str:
-    """The configuration of the design that is ``rank``-th, from 1, in ``top`` or ``frontier`` of the results at ``place``.
+    """The configuration of the design that is ``rank``-th, from 1, in one of ``TABLES`` of the results at ``place``.
 
     Raises:
         CannotHold: the format cannot hold the design.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from perflaw_jax.planner.inputs import RANKING_WORDS, Inputs
 from perflaw_jax.planner.limits import BILLION, FFN_STEP, grid_of, holds, limits_of
 from perflaw_jax.space import Axis
 from perflaw_jax.spec import SweepSpec, parse_spec
+from perflaw_jax.spec_toml import write_toml
 
 NAME = "planner"
 
@@ -32,13 +32,8 @@ def spec_text(inputs: Inputs) -> str:
         ),
         *([f"{inputs.law_name}: {inputs.entry.note}"] if inputs.entry.note else []),
     ]
-    lines = [f"# {' '.join(note.split())}" for note in notes]
-    tables = _tables(inputs)
-    lines += [f"{name} = {_toml(value)}" for name, value in tables.items() if not isinstance(value, Mapping)]
-    for name, table in tables.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
+    comments = "".join(f"# {' '.join(note.split())}\n" for note in notes)
+    return f"{comments}{write_toml(_tables(inputs))}\n"
 
 
 def _tables(inputs: Inputs) -> dict[str, Any]:
@@ -79,12 +74,3 @@ def _axis(axis: Axis, limits: Mapping[str, Any]) -> Any:
 
 def _number(value: float) -> int | float:
     return int(value) if value == int(value) else float(value)
-
-
-def _toml(value: Any) -> str:
-    """A value of TOML; numbers, text and lists are written as in JSON."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)

@@ -89,7 +89,7 @@ def marginal(axis: AxisView, frame: DataFrame, score: Score, reading: Reading | 
     if reading is not None:
         figure.add_vrect(x0=reading.low, x1=reading.high, fillcolor=GREY, opacity=0.15, line_width=0)
     figure.add_trace(
-        go.Scatter(x=values, y=frame["score"], marker={"size": 4}, hovertext=told, hoverinfo="text", showlegend=False, **look)
+        go.Scatter(x=values, y=frame["score"], marker={"size": 6}, hovertext=told, hoverinfo="text", showlegend=False, **look)
     )
     if reading is not None:
         at = frame.iloc[[int(np.abs(values - reading.value).argmin())]]
@@ -193,7 +193,7 @@ def curve(frame: DataFrame, over: str, name: str, title: str, law: Mapping[str, 
         told_law = f"budget^{law['exponent']:.3f}"
         dash = {"color": ORANGE, "width": 1.5, "dash": "dash"}
         figure.add_trace(go.Scatter(x=budget, y=line, mode="lines", line=dash, name=told_law, hoverinfo="skip"))
-    _scale(_layout(figure).xaxis, budget.min(), budget.max(), name=over, wide=is_wide(budget), pad=0.03)
+    _scale(_layout(figure).xaxis, budget.min(), budget.max(), name=over, wide=True, pad=0.03)
     if name != "score":
         _scale(_layout(figure).yaxis, values.min(), values.max(), form=form, wide=values.min() > 0, pad=0.05)
     return _finished(figure, f"budget of {label(over)}", title, height=280)
@@ -238,7 +238,7 @@ def _layout(figure: go.Figure) -> Any:
 
 
 def _finished(figure: go.Figure, across: str, up: str, height: int = 440) -> go.Figure:
-    figure.update_xaxes(title_text=_plain(across), zeroline=False, ticks="outside", tickangle=0)
+    figure.update_xaxes(title_text=_plain(across), zeroline=False, ticks="outside", autotickangles=[0, 45])
     figure.update_yaxes(title_text="<br>".join(wrap(_plain(up), 26)), zeroline=False, automargin=True)
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     return figure.update_layout(

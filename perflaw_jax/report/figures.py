@@ -50,6 +50,7 @@ def write(draw: Callable[[], Figure], folder: Path, name: str) -> Iterator[Path]
                 figure.savefig(temporary, format=form, metadata=dict(metadata), dpi=150)
 
             write_atomic(path, save)
+            figure.set_layout_engine("none")  # what the first one has laid out
             yield path
 
 
@@ -106,7 +107,7 @@ def marginals(axes: Mapping[str, AxisView], frame: DataFrame, score: Score, read
         if reading := readings.get(name):
             panel.axvspan(reading.low, reading.high, color=GREY, alpha=0.15, lw=0)
             panel.plot([reading.value], [reading.best], BEST.matplotlib, color=BEST.colour, ms=10, zorder=5)
-        panel.plot(values, part["score"], "-o", color=FRONT.colour, ms=2.5, lw=1.4)
+        panel.plot(values, part["score"], "-o", color=FRONT.colour, ms=3, lw=1.4)
         _scale(panel.xaxis, values.min(), values.max(), form=axes[name].form, wide=is_wide(values), pad=0.03)
         panel.set_xlabel(_plain(axes[name].label))
     for panel in panels[::3]:
@@ -187,7 +188,7 @@ def curve(frame: DataFrame, over: str, shown: Mapping[str, str], laws: Mapping[s
         if law := laws.get(name):
             axes.plot(budget, law["coefficient"] * budget ** law["exponent"], "--", color=ORANGE, lw=1.2)
             axes.text(0.03, 0.97, f"budget^{law['exponent']:.3f}", transform=axes.transAxes, va="top", color=ORANGE)
-        _scale(axes.xaxis, budget.min(), budget.max(), name=over, wide=is_wide(budget), pad=0.03)
+        _scale(axes.xaxis, budget.min(), budget.max(), name=over, wide=True, pad=0.03)
         if name != "score":
             _scale(axes.yaxis, values.min(), values.max(), name=name, wide=values.min() > 0, pad=0.05)
         axes.set_title(_plain(title), loc="left")

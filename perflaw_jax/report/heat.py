@@ -58,13 +58,21 @@ class Plan:
         down, across = (self.space.axes[i] for i in pair)
         rows, columns = (np.asarray(self.space.axes[i].values)[self.kept[i]] for i in pair)
         score = np.where(np.isfinite(signed), self.sign * signed, np.nan)
+        up, right = np.argsort(rows), np.argsort(columns)  # a spec may list values in any order
         thin = {
             axis_view(self.space.axes[i]).label: np.diff(self.kept[i])[0]
             for i in pair
             if len(self.kept[i]) < self.space.shape[i]
         }
         told = "; ".join(f"of {name} one value in {step}" for name, step in thin.items())
-        return HeatMap(axis_view(down), axis_view(across), rows, columns, score, f"{how} ({told})" if told else how)
+        return HeatMap(
+            axis_view(down),
+            axis_view(across),
+            rows[up],
+            columns[right],
+            score[np.ix_(up, right)],
+            f"{how} ({told})" if told else how,
+        )
 
 
 def choose_pair(space: Space, wanted: Sequence[str] | None) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def from_rows(columns: Columns, levels: list[float], rows: Callable[[], Iterable
     for level in range(len(levels) - 2, -1, -1):  # what keeps to a level keeps to those above it
         better = best[level + 1] > best[level]
         best[level][better], ids[level][better] = best[level + 1][better], ids[level + 1][better]
-    return _table([_record(columns, level, int(id)) for level, line in zip(levels, ids, strict=True) for id in line if id >= 0])
+    return _joined(_table(columns, level, line[line >= 0]) for level, line in zip(levels, ids, strict=True))
 
 
 def from_searches(columns: Columns, levels: list[float]) -> DataFrame:
@@ -76,13 +76,13 @@ def from_searches(columns: Columns, levels: list[float]) -> DataFrame:
     if not reached:
         raise ValueError("no bin of sizes holds a feasible design")
     edges = np.geomspace(edges[reached[0]], edges[reached[-1] + 1], BINS + 1)
-    found = []
-    for level in levels:
-        for first, last in zip(edges, edges[1:], strict=False):
-            asked = _binned(problem, level, first, last)
-            at = replace(columns, engine=columns.engine.at(asked))
-            found += [_record(at, level, int(id)) for id in best(asked).candidate_id]
-    return _table(found)
+    return _joined(_searched(columns, level, edges, best) for level in levels)
+
+
+def _searched(columns: Columns, level: float, edges: np.ndarray, best: Callable[[Problem], Batch]) -> DataFrame:
+    asked = [_binned(columns.engine.problem, level, *ends) for ends in zip(edges, edges[1:], strict=False)]
+    at = replace(columns, engine=columns.engine.at(asked[0]))  # of the limits, only that on FLOPs changes what designs are
+    return _table(at, level, np.concatenate([best(problem).candidate_id for problem in asked]))
 
 
 def levels_up_to(budget: float, least: float | None, count: int = 6) -> list[float]:
@@ -109,23 +109,26 @@ def _edges(low: float, high: float) -> np.ndarray:
     return np.geomspace(low, high, BINS + 1)
 
 
-def _record(columns: Columns, level: float, id: int) -> dict[str, Any]:
-    rows = columns.of(np.array([id]))
-    return {
-        "level": level,
-        "candidate_id": id,
-        "score": columns.sign * float(rows.decided.score[0]),
-        "training_flops": float(rows.decided.training_flops[0]),
-        **{name: float(values[0]) for name, values in columns.design(rows).items()},
-        "total_params": float(rows.decided.total_params[0]),
-    }
-
-
-def _table(records: list[dict[str, Any]]) -> DataFrame:
+def _joined(tables: Iterable[DataFrame]) -> DataFrame:
     import pandas as pd
 
-    frame = pd.DataFrame(records).drop_duplicates(["level", "candidate_id"])
-    return frame.sort_values(["level", "total_params"], ascending=[False, True], ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _table(columns: Columns, level: float, ids: np.ndarray) -> DataFrame:
+    """The best designs of a level in the order of their sizes, each once."""
+    import pandas as pd
+
+    rows = columns.of(np.unique(ids))
+    best = {
+        "level": level,
+        "candidate_id": rows.ids,
+        "score": columns.sign * rows.decided.score,
+        "training_flops": rows.decided.training_flops,
+        **columns.design(rows),
+        "total_params": rows.decided.total_params,
+    }
+    return pd.DataFrame(best).sort_values("total_params", ignore_index=True, kind="stable")
 
 
 def _searches(columns: Columns) -> Callable[[Problem], Batch]:

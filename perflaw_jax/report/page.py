@@ -11,7 +11,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from perflaw_jax import __version__
-from perflaw_jax.display import designs
+from perflaw_jax.display import compared
 from perflaw_jax.figure_style import label
 from perflaw_jax.report import charts, html, words
 from perflaw_jax.report.charts import cuts_height
@@ -19,6 +19,7 @@ from perflaw_jax.report.drawn import curve_panels, frontier_costs, labelled_cuts
 from perflaw_jax.report.frames import form_of
 from perflaw_jax.report.gather import Gathered
 from perflaw_jax.report.html import chart, left_out, paragraph, section, tag, text
+from perflaw_jax.spec_toml import write_toml
 
 MODELS = {("all", "all"): "all models"}
 Part = tuple[str, dict[str, Figure]]  # HTML and the figures that it names
@@ -88,10 +89,9 @@ def _frontier(found: Gathered) -> Part:
     for over in shown_costs(found):
         name = f"frontier-{over}"
         figures[name] = charts.frontier(found.frontier, over, found.score, exact=over in exact, models=found.models)
-        caption = "" if over in exact else f"{label(over)} is no cost of this frontier (output.frontier), so no line is drawn."
-        places.append(
-            chart(name, f"{found.score.metric} against {label(over)} on the frontier", 440, caption[:1].upper() + caption[1:])
-        )
+        no_line = f"This frontier has another cost than {label(over)} (output.frontier), so no line is drawn."
+        told = f"{found.score.metric} against {label(over)} on the frontier"
+        places.append(chart(name, told, 440, "" if over in exact else no_line))
     costs = " and ".join(label(name) for name in exact) or "its costs"
     said = f"On the frontier are the designs than which no other is better and cheaper in {costs}: {len(found.frontier):,}."
     if found.manifest.get("search", {}).get("method") == "optuna":
@@ -154,11 +154,11 @@ def _designs(found: Gathered) -> Part:
     if found.top.empty:
         return left_out(found.missing.get("designs", "no candidate satisfies the limits")), {}
     top = {name: found.top[name].to_numpy() for name in found.top}
-    shown = designs(top, None, found.score.metric)
     columns: dict[str, Any] = {"rank": ([*range(1, len(found.top) + 1)], [str(i + 1) for i in range(len(found.top))])}
     if found.curve:
         columns = {"limit": (top["budget"].tolist(), [form_of(found.curve["over"])(v) for v in top["budget"]])}
-    columns |= {name: (_sort_keys(found, name), cells) for name, cells in shown.items()}
+    for title, (name, form) in compared(top, None, found.score.metric).items():
+        columns[title] = (["NaN" if v != v else float(v) for v in top[name]], [form(v) for v in top[name]])
     if "extrapolated" in top:
         columns["extrapolates"] = (top["extrapolation"].tolist(), ["yes" if far else "no" for far in top["extrapolated"]])
     if found.curve:
@@ -170,33 +170,6 @@ def _designs(found: Gathered) -> Part:
         tag("span", f"{count} of {count} designs", id="top-shown", role="status"),
     ]
     return tag("div", *controls, class_="controls") + html.table("top", columns, "The best designs"), {}
-
-
-def _sort_keys(found: Gathered, title: str) -> list[Any]:
-    """The numbers behind a column of the table: ``display.designs`` has rounded them."""
-    field = {shown: name for name, shown in COLUMNS.items()}.get(title)
-    if title == found.score.metric:
-        field = "score"
-    field = field or next(name for name in found.top if name.endswith(f".{title}"))
-    return ["NaN" if v != v else v for v in found.top[field].astype(float).tolist()]
-
-
-COLUMNS = {
-    "num_hidden_layers": "layers",
-    "hidden_size": "hidden",
-    "intermediate_size": "FFN",
-    "num_experts": "experts",
-    "num_experts_per_tok": "chosen",
-    "moe_intermediate_size": "expert FFN",
-    "shared_expert_intermediate_size": "shared FFN",
-    "training_tokens": "tokens",
-    "total_params": "params",
-    "active_params": "active",
-    "training_flops": "FLOPs",
-    "budget_used": "budget",
-    "score_p05": "5 %",
-    "score_p95": "95 %",
-}
 
 
 def _cuts(found: Gathered) -> Part:
@@ -265,7 +238,7 @@ def _provenance(found: Gathered) -> str:
         [
             html.facts("provenance", [(name, [value]) for name, value in pairs], class_="text"),
             tag("h3", "Spec"),
-            tag("pre", text(words.toml(manifest["spec"])), tabindex="0"),
+            tag("pre", text(write_toml(manifest["spec"])), tabindex="0"),
             tag("details", tag("summary", "Files and their SHA-256"), kept),
             paragraph("perflaw verify holds every file against these.", class_="quiet"),
         ]

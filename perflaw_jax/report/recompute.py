@@ -14,11 +14,12 @@ import numpy as np
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.curve import within
-from perflaw_jax.engine import Engine, Slab
-from perflaw_jax.exhaustive import WIDENING, Kept, MarginExceeded, feasible_rows, sweep
+from perflaw_jax.engine import Engine
+from perflaw_jax.exhaustive import sweep
 from perflaw_jax.job import believed, check_law, header, make_columns, make_problem
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.manifest import difference
+from perflaw_jax.reduce import Screen
 from perflaw_jax.report import heat, iso_flops
 from perflaw_jax.report.frames import HeatMap
 from perflaw_jax.report.tables import Feasible, batches, row_files
@@ -64,16 +65,16 @@ class Grid:
         return make_columns(Engine(self.problem), self.spec, self.entry)
 
     def feasible(self) -> Iterator[Feasible]:
-        """All feasible candidates in the order of their ids; it may begin again, so some may come twice."""
-        kept = Kept.empty(self.problem, top=1, marginals=False, counts=False)
-        while True:
-            try:
-                for _, slab in feasible_rows(self._in_order, kept):
-                    if len(slab.ids):
-                        yield _flat(slab, self._in_order.tiling.tile, self.columns.sign)
-                return
-            except MarginExceeded:
-                self._in_order.margin *= WIDENING
+        """All feasible candidates in the order of their ids."""
+        engine = self._in_order
+        everything = Screen(np.float32(engine.margin), np.float32(-np.inf))
+        for number in range(engine.tiling.count):
+            start = engine.tiling.start(number)
+            surveyed = engine.survey([start], everything, [])
+            place = np.flatnonzero(surveyed.feasible)
+            columns = (surveyed.score, surveyed.training_flops, surveyed.total_params)
+            score, flops, sizes = (np.broadcast_to(np.asarray(c), engine.tiling.tile).ravel()[place] for c in columns)
+            yield Feasible(engine.tiling.span(start)[0] + place, self.columns.sign * score.astype(np.float64), flops, sizes)
 
     @cached_property
     def _in_order(self) -> Engine:
@@ -117,14 +118,6 @@ class Grid:
         if self.cost <= STREAMED and self.problem.space.spend is None:
             return iso_flops.from_rows(self.columns, levels, self.feasible)
         return iso_flops.from_searches(self.columns, levels)
-
-
-def _flat(slab: Slab, tile: tuple[int, ...], sign: int) -> Feasible:
-    score, flops, sizes = (
-        np.broadcast_to(np.asarray(values), tile).ravel()[slab.place]
-        for values in (slab.surveyed.score, slab.surveyed.training_flops, slab.surveyed.total_params)
-    )
-    return Feasible(slab.ids, sign * score.astype(np.float64), flops, sizes)
 
 
 def _ids(files: Sequence[Path]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from perflaw_jax.accounting import ffn_width
@@ -178,32 +177,3 @@ def trust(found: Gathered) -> list[str]:
         else "A law is a regression on other people's models: compare designs with each other, and do not promise a score."
     )
     return told
-
-
-def toml(spec: Mapping[str, Any]) -> str:
-    """A spec as it could be written in a file."""
-    return "\n".join(_lines(spec)).strip()
-
-
-def _lines(spec: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in spec.items():
-        if not isinstance(value, Mapping):
-            yield f"{_key(name)} = {_value(value)}"
-    for name, table in spec.items():
-        if isinstance(table, Mapping) and table:
-            yield f"\n[{_key(name)}]"
-            yield from (f"{_key(key)} = {_value(value)}" for key, value in table.items())
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else json.dumps(name)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{_key(k)} = {_value(v)}' for k, v in value.items())} }}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    return (
-        f"{value:g}" if isinstance(value, int) and abs(value) >= 10**9 and float(f"{value:g}") == value else json.dumps(value)
-    )

@@ -120,6 +120,19 @@ def test_the_defaults_and_the_authors_ten_rows(page, address):
     assert not page.errors
 
 
+def test_a_row_of_the_table_is_chosen_by_mouse(page, address):
+    opened(page, address)
+    sentences = page.get_by_test_id("stMarkdown").filter(has_text="points by term").first.inner_text()
+    row = 35  # pixels: the table is a canvas, its header as high as a row
+    page.get_by_test_id("stDataFrame").click(position={"x": row // 2, "y": 5 * row + row // 2})
+    page.get_by_role("button", name="Config of rank 5").wait_for(timeout=WAIT)
+    settled(page)
+    assert page.get_by_label("Rank", exact=True).input_value() == "5"
+    assert page.get_by_test_id("stMarkdown").filter(has_text="points by term").first.inner_text() != sentences
+    assert json.loads(downloaded(page, "Config of rank 5"))["hidden_size"] == 6144
+    assert not page.errors
+
+
 def test_an_input_changes_the_answer_and_the_link(page, address):
     opened(page, address)
     before = metric(page, "MMLU")
