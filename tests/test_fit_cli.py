@@ -84,7 +84,7 @@ def test_json(fitted):
     CHECKPOINTS.to_csv(where / "steps.csv", index=False)
     done = perflaw("fit", "flp", "steps.csv", "--target", "score", "--chance", "0.25", "--bootstrap", "20", "--json", cwd=where)
     told = json.loads(done.out)
-    assert told["out"] == "flp.json" and told["metric"] == "score" and told["data"]["runs"] == 5
+    assert told["out"] == "flp.json" and told["metric"] == "score" and told["data"]["runs"] == 20
     assert np.shape(told["covariance"]["matrix"]) == (4, 4)
 
 

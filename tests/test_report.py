@@ -261,7 +261,7 @@ def test_too_large_a_grid_is_cut_through_the_best(dense, monkeypatch):
 
 
 def test_nothing_is_feasible(tmp_path):
-    run_sweep(parse_spec({**DENSE, "limits": {"training_flops": 1e3}}), tmp_path)
+    run_sweep(parse_spec({**DENSE, "limits": {**DENSE["limits"], "training_flops": 1e3}}), tmp_path)
     found = gather(tmp_path)
     assert found.top.empty and {"frontier", "heat", "iso"} <= set(found.missing)
     assert "none of 240 candidates is feasible" in pages.page(found)
