@@ -28,8 +28,8 @@ def peak_source(inputs: Inputs) -> str:
 
 def found(plan: Plan) -> str:
     """How many designs were looked through, and how."""
-    how = "a grid small enough to evaluate whole" if plan.note or plan.inputs.grid == "authors" else "an exact search"
-    return f"{len(plan.table):,} best of {plan.candidates:,} designs in range, by {how}, in {plan.seconds:.2f} s"
+    how = "all of them evaluated" if plan.note or plan.inputs.grid == "authors" else "found by an exact search"
+    return f"The {len(plan.table):,} best of {plan.candidates:,} designs in range, {how}, in {plan.seconds:.2f} s"
 
 
 def nothing(plan: Plan) -> str:

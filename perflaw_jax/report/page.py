@@ -107,6 +107,8 @@ def _axes(found: Gathered) -> Part:
         return left_out(found.missing["marginals"]), {}
     axes, readings = found.axes, found.readings
     figures = charts.marginals(axes, found.marginals, found.score, readings)
+    if not figures:
+        return left_out("no axis has more than one value"), {}
     places = [
         chart(
             f"axis-{name}",
