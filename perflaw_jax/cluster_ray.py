@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perflaw_jax.cluster import Job, options_of
+from perflaw_jax.files import StoreError
+
+PATIENCE = 5.0  # seconds for a cluster to answer
 
 
 class RayCluster:
@@ -27,6 +33,7 @@ class RayCluster:
             raise ValueError(f"--cluster-option {taken[0]}: is set by perflaw; other options of a Ray task may be given")
         self._ray = ray
         if not ray.is_initialized():
+            _check_answers(options.get("address") or os.environ.get("RAY_ADDRESS", ""))
             ray.init(address=options.get("address"), log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
         have = ray.cluster_resources()
         cpus = chosen.setdefault("num_cpus", 1)
@@ -69,6 +76,17 @@ class RayCluster:
         for handle in handles:
             self._ray.cancel(handle)
         return "its tasks were stopped"
+
+
+def _check_answers(address: str) -> None:
+    """``StoreError`` where nobody listens at an address that names a host and a port: Ray would wait for minutes."""
+    place = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
+    if place is None:
+        return
+    try:
+        socket.create_connection((place[1].strip("[]"), int(place[2])), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise StoreError(f"--cluster ray: nobody answers at {address}: {error}") from error
 
 
 def _told(cpus: float, gpus: float) -> str:

@@ -53,7 +53,7 @@ def run_curve(spec: SweepSpec, out: Path, over: str, budgets: Sequence[float], t
 
     Raises:
         ValueError: a spec, quantity or law that makes no sense; nothing was written.
-        StoreError: the disk fails.
+        StoreError: the disk fails, or the directory is another process's.
     """
     began = time.perf_counter()
     if over not in QUANTITIES:
@@ -64,7 +64,7 @@ def run_curve(spec: SweepSpec, out: Path, over: str, budgets: Sequence[float], t
     searcher = Searcher(within(problem, over, budgets[0]))
     sign = 1 if entry.higher_is_better else -1
     directory = ResultDir.create(out, header(spec, entry, curve={"over": over, "budgets": [float(b) for b in budgets]}))
-    try:
+    with directory.held():
         directory.begin()
         points = curve(searcher, over, budgets, lambda done, best: tick(done / len(budgets), done, sign * best))
         reached = [point for point in points if point.candidate_id is not None]
@@ -77,9 +77,6 @@ def run_curve(spec: SweepSpec, out: Path, over: str, budgets: Sequence[float], t
 
             draw(out / "curve.png", over, entry.metric, columns, laws, free)
         directory.write_manifest(_account(points, problem, laws, free), shards)
-    except BaseException:
-        directory.discard_if_empty()
-        raise
     without = [point.budget for point in points if point.candidate_id is None]
     return CurveOutcome(out, entry, over, columns, laws, without, picture, time.perf_counter() - began)
 

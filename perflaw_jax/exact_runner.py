@@ -32,19 +32,18 @@ def run_exact(spec: SweepSpec, out: Path, gap: float = 0.0, tick: Tick = silent)
     check_law(entry, problem)
     directory = ResultDir.create(out, header(spec, entry, search={"method": "exact", "gap": gap}))
     try:
-        columns = make_columns(Engine(problem), spec, entry)
+        with directory.held():
+            columns = make_columns(Engine(problem), spec, entry)
 
-        def ticked(now: Any) -> None:
-            best = columns.sign * now.best if np.isfinite(now.best) else np.nan
-            tick(now.settled, round(now.settled * problem.space.size), best)
+            def ticked(now: Any) -> None:
+                best = columns.sign * now.best if np.isfinite(now.best) else np.nan
+                tick(now.settled, round(now.settled * problem.space.size), best)
 
-        found = exact_search(problem, top=spec.output.top, gap=gap, engine=columns.engine, tick=ticked)
-        certificate = {**vars(found.certificate), "gap": found.certificate.gap}
-        signed = {name: columns.sign * certificate[name] for name in ("best", "upper")}
-        finite = {name: value if np.isfinite(value) else None for name, value in signed.items()}
-        account = {"counts": unknown_counts(problem.space.size), "certificate": {**certificate, **finite}}
-        return finish(spec, entry, directory, columns, found, account, "exact", began)
+            found = exact_search(problem, top=spec.output.top, gap=gap, engine=columns.engine, tick=ticked)
+            certificate = {**vars(found.certificate), "gap": found.certificate.gap}
+            signed = {name: columns.sign * certificate[name] for name in ("best", "upper")}
+            finite = {name: value if np.isfinite(value) else None for name, value in signed.items()}
+            account = {"counts": unknown_counts(problem.space.size), "certificate": {**certificate, **finite}}
+            return finish(spec, entry, directory, columns, found, account, "exact", began)
     except KeyboardInterrupt:
         raise Stopped("stopped; an exact search begins anew") from None
-    finally:
-        directory.discard_if_empty()

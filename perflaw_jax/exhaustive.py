@@ -20,8 +20,11 @@ from perflaw_jax.kernel import Decided, Promise, Surveyed
 from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, excess
 
 PILOT_BLOCKS = 4064
+AROUND = 4096  # blocks to try around the best known at a time
+ROUNDS = 10  # of that at most
+SPARSE = 64  # and no more than one of so many blocks of the grid in all
+ENOUGH = AROUND // 4  # as long as so many candidates of a round were worth keeping
 WIDENING = 10  # of the margin, each time that it proves too narrow
-MOST_ORDERED_TILES = 10**6
 
 
 class MarginExceeded(Exception):
@@ -36,7 +39,6 @@ class Kept:
     frontier: Frontier | None
     marginals: Marginals | None
     counts: Counts | None
-    taught: bool = False  # whether a whole tile was ever settled: its floors spare most of the work on others
 
     @staticmethod
     def empty(problem: Problem, *, top: int, marginals: bool, counts: bool) -> Kept:
@@ -54,6 +56,13 @@ class Kept:
         for reducer in (self.top, self.frontier, self.marginals):
             if reducer is not None:
                 reducer.update(batch)
+
+    def ids(self) -> np.ndarray:
+        """The ids of all candidates that are in any reducer, ascending."""
+        front = [self.frontier.front] if self.frontier else []
+        marginals = self.marginals.best if self.marginals else []
+        ids = np.unique(np.concatenate([batch.candidate_id for batch in (self.top.best, *front, *marginals)]))
+        return ids[ids >= 0]
 
     def merge(self, other: Kept) -> Kept:
         """Take in what another sweep of the same problem kept."""
@@ -86,10 +95,11 @@ def screen(engine: Engine, kept: Kept) -> Screen:
     return Screen(margin, floor, table, offset, np.float32(RESOLUTION[kept.frontier.costs]))
 
 
-def pilot(engine: Engine, kept: Kept) -> Sequence[int]:
+def pilot(engine: Engine, kept: Kept) -> None:
     """Evaluate a spread of blocks first: measures the float32 error, and gives the reducers something to beat.
 
-    Returns the numbers of all tiles, the most promising first; in their own order where they are too many to list.
+    Then look around the best of them, and around the best of those, until little better is found. What the reducers ask of a
+    block is then nearly what they will ask in the end, wherever in the grid the first tile lies.
     """
     coordinates = spread(engine.tiling.blocks, PILOT_BLOCKS)
     exact, ids, real = engine.decide(coordinates)
@@ -99,31 +109,26 @@ def pilot(engine: Engine, kept: Kept) -> Sequence[int]:
     error = error[np.isfinite(error)]
     engine.margin = max(engine.margin, 8 * float(error.max(initial=0.0)))
     kept.update(as_batch(exact, ids, real))
-    return _promising_first(engine, coordinates, np.where(exact.feasible & real, exact.raw, -np.inf).max(axis=1))
+    random = np.random.default_rng(0)  # fixed: the same sweep takes the same steps
+    for i in range(min(ROUNDS, math.prod(engine.tiling.blocks) // (SPARSE * AROUND))):
+        known = kept.ids()
+        if not len(known):
+            return
+        kept.update(as_batch(*engine.decide(_around(engine, known, 2.0 ** -(i + 2), random))))
+        if len(np.setdiff1d(kept.ids(), known)) < ENOUGH:
+            return
 
 
-def scout(engine: Engine, start: tuple[int, ...], kept: Kept) -> None:
-    """Before a tile is searched, evaluate the champions known so far as they would be inside it: a cheap way to good floors."""
-    if kept.marginals is None:
-        return
-    ids = np.unique(np.concatenate([b.candidate_id for b in kept.marginals.best]))
-    coordinates, _ = engine.tiling.block_of(ids[ids >= 0])
-    pairs = zip(coordinates, start, engine.tiling.tile, engine.tiling.blocks, strict=True)
-    inside = [np.clip(c, first, min(first + size, n) - 1) for c, first, size, n in pairs]
-    numbers = np.unique(np.ravel_multi_index(inside, engine.tiling.blocks)) if math.prod(engine.tiling.blocks) < 2**62 else None
-    if numbers is not None and len(numbers):
-        kept.update(as_batch(*engine.decide(list(np.unravel_index(numbers, engine.tiling.blocks)))))
+def _around(engine: Engine, ids: np.ndarray, reach: float, random: np.random.Generator) -> list[np.ndarray]:
+    """Coordinates of at most ``AROUND`` blocks near some candidates' own, none twice: mostly close, none beyond ``reach``.
 
-
-def _promising_first(engine: Engine, coordinates: list[np.ndarray], best: np.ndarray) -> Sequence[int]:
-    """Numbers of all tiles, those with the best sampled score first: what is kept then soon beats all the rest."""
-    tiles = engine.tiling.count
-    if tiles > MOST_ORDERED_TILES:
-        return range(tiles)
-    sampled = np.full(tiles, -np.inf)
-    number = np.ravel_multi_index([c // t for c, t in zip(coordinates, engine.tiling.tile, strict=True)], engine.tiling.grid)
-    np.maximum.at(sampled, number, best)
-    return np.argsort(-sampled, kind="stable").tolist()
+    ``reach`` is a share of each axis.
+    """
+    shape = np.array(engine.tiling.blocks)[:, None]
+    blocks, _ = engine.tiling.block_of(ids[random.integers(len(ids), size=AROUND)])
+    size = np.rint(np.maximum(shape * reach, 1) ** random.random((len(shape), AROUND))).astype(np.int64)
+    moved = np.stack(blocks) + size * random.integers(-1, 2, size.shape)
+    return list(np.unique(np.clip(moved, 0, shape - 1), axis=1))
 
 
 def settle(engine: Engine, start: tuple[int, ...], wanted: Any, kept: Kept) -> None:
@@ -210,15 +215,14 @@ def sweep(
 def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Iterator[int]:
     """Settle tiles into ``kept``, the devices one round ahead of the host; yields each tile's number when it is settled.
 
-    ``tiles`` are the numbers of those to sweep in their order; all of them, the most promising first, if not given. Raises
-    ``MarginExceeded``.
+    ``tiles`` are the numbers of those to sweep, by a caller who has seen to the pilot; all of them, after one, if not given.
+    Raises ``MarginExceeded``.
     """
     if tiles is None:
-        tiles = pilot(engine, kept)
+        pilot(engine, kept)
+        tiles = range(engine.tiling.count)
 
     def look(starts: Starts) -> tuple[Any, dict[str, Any] | None]:
-        for start in starts:
-            scout(engine, start, kept)
         wanted = engine.find(starts, screen(engine, kept), _floors(kept))
         return wanted, engine.census(starts) if kept.counts is not None else None
 
@@ -258,20 +262,14 @@ def _doubts(surveyed: Surveyed) -> Doubts:
 def _one_ahead(
     engine: Engine, kept: Kept, look: Callable[[Starts], Any], tiles: Iterable[int]
 ) -> Iterator[tuple[int, tuple, Any]]:
-    """Each tile's number and start with what was dispatched for it, the next round's work dispatched before it is handed out.
-
-    The first one ever is handed out alone: what it teaches the reducers spares most of the work on the others.
-    """
+    """Each tile's number and start with what was dispatched for it; the next round is dispatched before it is handed out."""
     waiting: list[tuple[int, tuple, Any]] = []
     rest = iter(tiles)
-    while numbers := list(islice(rest, engine.devices.count if kept.taught else 1)):
+    while numbers := list(islice(rest, engine.devices.count)):
         starts = [engine.tiling.start(number) for number in numbers]
         dispatched = look(starts)
         yield from waiting
         waiting = [(n, s, engine.devices.of_tile(dispatched, k)) for k, (n, s) in enumerate(zip(numbers, starts, strict=True))]
-        if not kept.taught:
-            yield from waiting
-            waiting, kept.taught = [], True
     yield from waiting
 
 

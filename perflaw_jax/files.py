@@ -130,7 +130,7 @@ def sha256(path: Path) -> str:
 
 def remove(path: Path) -> None:
     """Delete a file; it may be gone already."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError), told("remove", path):
         path.unlink()
 
 

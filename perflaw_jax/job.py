@@ -21,7 +21,7 @@ from perflaw_jax.design import is_fraction
 from perflaw_jax.engine import Engine, Problem
 from perflaw_jax.files import sha256
 from perflaw_jax.laws import LawEntry, Negated, Quantile
-from perflaw_jax.manifest import git_state
+from perflaw_jax.manifest import source_sha256
 from perflaw_jax.objective import Bound, as_limits, evaluate, make_design
 from perflaw_jax.space import Axis
 from perflaw_jax.spec import SweepSpec
@@ -107,8 +107,8 @@ def header(spec: SweepSpec, entry: LawEntry, *packages: str, device: bool = True
                 "python": platform.python_version(),
                 **{name: version(name) for name in packages},
             },
+            "source_sha256": source_sha256(Path(__file__).parent),
             **({"device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})"} if device else {}),
-            "git": git_state(Path(__file__).parent),
             **more,
         }
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from perflaw_jax.ranges import Ranges
 from perflaw_jax.record import Record, Stretch, clear_records, read_records, write_record
 from perflaw_jax.reduce import Counts
 from perflaw_jax.results import best_columns, write_kept
+from perflaw_jax.shard import counted
 from perflaw_jax.store import ResultDir
 from perflaw_jax.work import Work
 
@@ -69,14 +69,6 @@ def join(work: Work, directory: ResultDir, found: Found) -> tuple[Counts, dict[s
     return counts, top, 0 if kept.frontier is None else len(kept.frontier.finish().score)
 
 
-def counted(stretches: Iterable[Stretch]) -> Counts:
-    """What was counted in some stretches together."""
-    counts = Counts()
-    for s in stretches:
-        counts.merge(Counts(s.candidates, s.feasible, dict(s.cut)))
-    return counts
-
-
 def _account(counts: Counts) -> dict[str, Any]:
     return {
         "counts": {
@@ -89,7 +81,7 @@ def _account(counts: Counts) -> dict[str, Any]:
 
 def collect(work: Work, place: Path, directory: ResultDir) -> None:
     """Bring the records and rows that lie in another place of the same run, if they are sound."""
-    for record, ids in read_records(place, json.loads(work.header)):
+    for record, ids in read_records(place, work.about):
         for stretch in record.stretches:
             if stretch.file and not _whole(directory, stretch.file):
                 copy(place / stretch.file.path, directory.path / stretch.file.path)
@@ -100,11 +92,11 @@ def collect(work: Work, place: Path, directory: ResultDir) -> None:
 
 def sound(work: Work, directory: ResultDir, record: Record, go_on: Callable[[], bool] = lambda: True) -> Record:
     """A record without the stretches whose rows are not on disk as they were written; what was checked is not checked again."""
-    header, kept = json.loads(work.header), []
+    kept = []
     for stretch in record.stretches:
         file = stretch.file
         if file and file not in work.trusted and go_on():
-            if any(shard_problems(directory.path / file.path, file, header)):
+            if any(shard_problems(directory.path / file.path, file, work.about)):
                 continue
             work.trusted.add(file)
         kept.append(stretch)

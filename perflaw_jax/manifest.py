@@ -1,8 +1,9 @@
 """The manifest of a result directory, and the check that a file still is what it says.
 
-The manifest is the header (the spec, its hash, the law's coefficients, versions: what decides the bytes of every file) plus
-what a run adds: device, times, counts, and the shards with their row counts and SHA-256. The header alone rides in each
-Parquet file, so that a rerun writes the same bytes. This module imports no jax, and pyarrow only to verify.
+The manifest is the header (the spec, its hash, the law's coefficients, versions, the package's source, the device: what decides
+the bytes of every file) plus what a run adds: the git commit, counts, and the shards with their row counts and SHA-256. The
+header alone rides in each Parquet file, so that a rerun writes the same bytes, and a run may go on after a commit that leaves
+the package as it was. This module imports no jax, and pyarrow only to verify.
 """
 
 import hashlib
@@ -128,6 +129,13 @@ def _header_problems(metadata: dict[bytes, bytes] | None, manifest: Mapping[str,
     for key, value in header.items():
         if key not in manifest or manifest[key] != value:
             yield f"its header differs from the manifest in {key!r}: the file comes from another run"
+
+
+def source_sha256(directory: Path) -> str:
+    """Hash of all files of a package: their names and what is in them, without what Python compiled."""
+    files = sorted(file.relative_to(directory).as_posix() for file in directory.rglob("*") if file.is_file())
+    named = (f"{sha256(directory / name)} {name}\n" for name in files if "__pycache__" not in name)
+    return hashlib.sha256("".join(named).encode()).hexdigest()
 
 
 def git_state(directory: Path) -> dict[str, str | bool | None]:

@@ -80,14 +80,12 @@ def run_optuna(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = silent) -> S
     try:
         with _finished(spec, entry, plan, choices) as finished:
             directory = ResultDir.create(out, header(spec, entry, "optuna", search=told))
-            try:
+            with directory.held(shared=plan.storage is not None):  # several processes may work on a stored study
                 columns = make_columns(Engine(problem), spec, entry)
                 judge = Judge(columns, choices, plan.multi, batch_size(sampler))
                 proposer = make_proposer(sampler, choices.counts, _directions(plan, entry, problem.costs), _seed(plan))
                 ids = np.array(search(judge, proposer, finished, _ticked(plan, tick)), np.int64)
                 return _write(directory, columns, ids, spec, entry, sampler, began)
-            finally:
-                directory.discard_if_empty()
     except KeyboardInterrupt:
         raise Stopped(_resumable(spec, plan)) from None
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,18 @@ import numpy as np
 
 from perflaw_jax.files import StoreError, arrow_file
 from perflaw_jax.interrupt import Stopped, stoppable
-from perflaw_jax.joining import Found, collect, counted, join, missing, sound
+from perflaw_jax.joining import Found, collect, join, missing, sound
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.lock import locked
 from perflaw_jax.manifest import MANIFEST, read_manifest
 from perflaw_jax.portion import WHOLE, Portion
 from perflaw_jax.progress import Tick, silent
 from perflaw_jax.ranges import Ranges
-from perflaw_jax.record import Record, clear_records, read_record, read_records, record_file, record_files
+from perflaw_jax.record import Record, clear_records, read_records, record_file, record_files
 from perflaw_jax.reduce import Counts
 from perflaw_jax.repair import repair
 from perflaw_jax.results import plain
-from perflaw_jax.shard import Ledger, compute
+from perflaw_jax.shard import Ledger, compute, counted
 from perflaw_jax.spec import SweepSpec, parse_spec
 from perflaw_jax.standing import standing
 from perflaw_jax.store import ResultDir
@@ -112,22 +111,18 @@ def sweep_shard(work: Work, out: Path, tick: Tick, how: How) -> Outcome:
             what = f"shard {how.portion}" if how.portion else "the sweep"
             share = f"{100 * ledger.share:.0f} % of " if ledger else "what was finished of "
             raise Stopped(f"stopped; {out} has {share}{what}: go on with --resume")
-        return _joined(run, others)
+        return _joined(run, others, counted(ledger.stretches))
 
 
 @contextmanager
 def _opened(work: Work, out: Path, how: How, asked_to_stop: Callable[[], bool]) -> Iterator[_Run]:
     """The directory, locked: for this process alone, or for one shard beside others."""
     directory = ResultDir.create(out, work.header, others=how.resume or how.force or how.portion is not None)
-    try:
-        with ExitStack() as locks:
-            locks.enter_context(locked(out, shared=how.portion is not None))
-            if how.portion is not None:
-                locks.enter_context(locked(out, how.portion.name))
-            yield _Run(work, directory, how, asked_to_stop)
-    except BaseException:
-        directory.discard_if_empty()
-        raise
+    with (
+        directory.held(shared=how.portion is not None),
+        locked(out, how.portion.name) if how.portion is not None else nullcontext(),
+    ):
+        yield _Run(work, directory, how, asked_to_stop)
 
 
 def _made_ready(run: _Run) -> bool:
@@ -135,7 +130,7 @@ def _made_ready(run: _Run) -> bool:
     directory, how, path = run.directory, run.how, run.directory.path
     now, whole = standing(path, run.work.header), how.portion is None
     if now.manifest is None:
-        directory.begin() if whole else directory.declare()  # other shards may be at work already
+        directory.begin() if whole and not how.resume else directory.declare()  # shards may be at work, or done, already
     elif whole and (not how.resume or (now.differs and how.force)):
         if not how.force:
             now.check_no_shards()
@@ -156,8 +151,8 @@ def _made_ready(run: _Run) -> bool:
 def _known(run: _Run) -> tuple[Record, Found]:
     """The record to go on with, and those of other divisions, each without what is not on disk as it was written."""
     work, path, how = run.work, run.directory.path, run.how
-    own, header = None, json.loads(work.header)
-    found, widest = _usable(work, read_records(path, header, besides=None if how.resume else run.portion.count))
+    own = None
+    found, widest = _usable(work, read_records(path, work.about, besides=None if how.resume else run.portion.count))
     if how.resume:
         mine = [(record, ids) for record, ids in found if record.portion == run.portion]
         for record, ids in mine:
@@ -182,15 +177,14 @@ def _computed(run: _Run, own: Record, elsewhere: Ranges, tick: Tick) -> Ledger |
         raise
 
 
-def _joined(run: _Run, others: Found) -> Outcome:
-    """The result, if all shards are there; else what is known of this one."""
+def _joined(run: _Run, others: Found, own: Counts) -> Outcome:
+    """The result, if all shards are there; else what is known of this one: what was counted in it."""
     work, path = run.work, run.directory.path
     lacking = _not_begun(path, run.portion)
     found = [] if lacking else _all_records(run, others)
     lacking = lacking or missing(work, found)
     if lacking and not read_manifest(path)["complete"]:
-        own = read_record(record_file(path, run.portion))
-        return run.outcome(counted(own[0].stretches) if own else Counts(), {}, 0, lacking)
+        return run.outcome(own, {}, 0, lacking)
     with locked(path, "join", wait=True):
         if read_manifest(path)["complete"]:  # another one was the last as well
             return finished(work.spec.name, work.entry, path, run.began)
@@ -215,7 +209,7 @@ def _not_begun(path: Path, portion: Portion) -> list[str]:
 
 def _all_records(run: _Run, others: Found) -> Found:
     """The records of this division as they are now, and those of others as they were checked."""
-    found = read_records(run.directory.path, json.loads(run.work.header))
+    found = read_records(run.directory.path, run.work.about)
     ours = [(r, ids) for r, ids in found if r.count == run.portion.count]
     checked = {record.portion for record, _ in others}
     new = [(r, ids) for r, ids in found if r.count != run.portion.count and r.portion not in checked]
@@ -253,7 +247,7 @@ def merge(places: Sequence[Path], out: Path) -> Outcome:
         found = _all_records(run, [])
         if lacking := missing(work, found):
             raise StoreError(f"{out} lacks shards {', '.join(lacking)}; run them, with --resume if they were begun")
-        return _joined(run, [])
+        return _joined(run, [], Counts())
 
 
 def finished(name: str, entry: LawEntry, path: Path, began: float) -> Outcome:

@@ -44,7 +44,7 @@ def finish(
 ) -> Searched:
     """Write the results of a search that began at ``began`` (of ``time.perf_counter``), once no other process writes there."""
     top = best_columns(columns, kept.top.finish().candidate_id)
-    with locked(directory.path, wait=True):
+    with locked(directory.path, "join", wait=True):
         directory.begin()
         shards = write_kept(directory, columns, kept, top)
         if trials is not None:

@@ -61,6 +61,11 @@ class Ledger:
         """How much of the shard is done."""
         return self._done / max(1, len(self._tiles))
 
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """What is finished of the shard."""
+        return _merged([*self.record.stretches, *self.finished()])
+
     def due(self) -> bool:
         """Whether enough was done since the record was written that it is worth the time."""
         return time.monotonic() - self._written > max(LEAST_PAUSE, PATIENCE * self._took)
@@ -68,14 +73,14 @@ class Ledger:
     def write(self) -> None:
         """Write the record with what was finished, if anything was: another process may be joining the shards already."""
         began = time.monotonic()
-        stretches, margin = _merged([*self.record.stretches, *self.finished()]), float(self.work.engine.margin)
+        stretches, margin = self.stretches, float(self.work.engine.margin)
         if (stretches, margin) == self._on_record:
             return
         done = Ranges(chain(self.others, *(stretch.tiles for stretch in stretches)))
         self.complete = not any(done.missing(self._tiles))
         told = {"stretches": stretches, "complete": self.complete, "margin": margin}
         record = self.record.model_copy(update=told)
-        write_record(self.directory.path, self.directory.header, record, self.work.worth_keeping())
+        write_record(self.directory.path, self.directory.header, record, self.work.kept.ids())
         self._on_record, self._written = (stretches, margin), time.monotonic()
         self._took = self._written - began
 
@@ -94,6 +99,8 @@ def compute(
         todo = [*done.missing(work.tiles_of(record.portion))]
         ledger = Ledger(work, directory, record, others, tick)
         try:
+            if todo:
+                work.make_ready()
             (_score if work.rows == "none" else _stream)(ledger, todo, asked_to_stop)
         except MarginExceeded:  # what was recorded may lack candidates
             work.engine.margin *= WIDENING
@@ -109,41 +116,17 @@ def compute(
 
 
 def _score(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool]) -> None:
-    """Without rows: tiles in any order, counted together."""
+    """Without rows: all tiles counted together."""
     work, done = ledger.work, Ranges()
-    _learn_from_the_best(work, todo)
     work.kept.counts = counts = Counts()
     ledger.finished = lambda: [_stretch(done, counts)] if len(done) else []
-    for tile in run(work.engine, work.kept, _promising(work, todo)):
+    for tile in run(work.engine, work.kept, chain.from_iterable(todo)):
         done.add(tile, tile + 1)
         ledger.tile(tile)
         if ledger.due():
             ledger.write()
         if asked_to_stop():
             return
-
-
-def _learn_from_the_best(work: Work, todo: list[range]) -> None:
-    """Before a process computes its first shard: settle the most promising tile of the whole grid, if it is in another's.
-
-    Else a shard that begins far from the best designs would look closely at nearly everything: what it is held against is what
-    it has found so far. The tile is not counted here.
-    """
-    best = work.order[0]
-    if todo and not work.kept.taught and not any(best in tiles for tiles in todo):
-        work.kept.counts = None
-        for _ in run(work.engine, work.kept, [best]):
-            pass
-
-
-def _promising(work: Work, todo: list[range]) -> Iterable[int]:
-    """The tiles to do, the most promising first where they are so few that they were ordered."""
-    if isinstance(work.order, range):
-        return chain.from_iterable(todo)
-    wanted = np.zeros(work.tiles, bool)
-    for tiles in todo:
-        wanted[tiles.start : tiles.stop] = True
-    return (tile for tile in work.order if wanted[tile])
 
 
 def _stream(ledger: Ledger, todo: list[range], asked_to_stop: Callable[[], bool]) -> None:
@@ -181,7 +164,6 @@ def _parts(
     Where a stretch ends depends on the grid and its rows alone: whoever computes it, and when, its file is the same.
     """
     work, gathered, rows, first = ledger.work, [], 0, None
-    _ = work.order  # the pilot
     make = work.columns.full_slab if work.rows == "feasible" else work.columns.compact_slab
     work.kept.counts = Counts()
     for tile, slab in feasible_rows(work.engine, work.kept, tiles):
@@ -222,8 +204,13 @@ def _merged(stretches: list[Stretch]) -> tuple[Stretch, ...]:
     """Stretches with files stay apart; the others are one."""
     filed, others = [s for s in stretches if s.file], [s for s in stretches if not s.file]
     if others:
-        counts = Counts()
-        for s in others:
-            counts.merge(Counts(s.candidates, s.feasible, dict(s.cut)))
-        filed.append(_stretch(Ranges(pair for s in others for pair in s.tiles), counts))
+        filed.append(_stretch(Ranges(pair for s in others for pair in s.tiles), counted(others)))
     return tuple(filed)
+
+
+def counted(stretches: Iterable[Stretch]) -> Counts:
+    """What was counted in some stretches together."""
+    counts = Counts()
+    for s in stretches:
+        counts.merge(Counts(s.candidates, s.feasible, dict(s.cut)))
+    return counts

@@ -3,9 +3,9 @@
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from perflaw_jax.files import StoreError, is_local, remove, sha256, told, write_atomic, write_json
-from perflaw_jax.manifest import HEADER_KEY, MANIFEST, Shard, read_manifest, sealed
-from perflaw_jax.record import clear_records
+from perflaw_jax.lock import locked
+from perflaw_jax.manifest import HEADER_KEY, MANIFEST, Shard, git_state, read_manifest, sealed
+from perflaw_jax.record import clear_records, record_files
 from perflaw_jax.schemas import (
     ROW_GROUP,
     Column,
@@ -64,6 +65,20 @@ class ResultDir:
             if is_local(path):
                 path.mkdir(parents=True, exist_ok=True)
         return cls(path, header, made)
+
+    @contextmanager
+    def held(self, *, shared: bool = False) -> Iterator[None]:
+        """Keep other processes out while a run is under way; ``shared`` lets in those that ask for no more than that.
+
+        Raises ``StoreError`` where another one is at work. After a failure what ``create`` made is removed, if nothing was
+        written.
+        """
+        try:
+            with locked(self.path, shared=shared):
+                yield
+        except BaseException:
+            self.discard_if_empty()
+            raise
 
     def begin(self) -> None:
         """Declare the run started, then delete the files of earlier runs.
@@ -131,9 +146,10 @@ class ResultDir:
         return RowWriter(self, schema, len(str(size)))
 
     def write_manifest(self, run: Mapping[str, Any], shards: Iterable[Shard]) -> None:
-        """Declare the run complete: the header, what the run adds to it, and the shards, by path."""
+        """Declare the run complete: the header, the commit that ends it, what the run adds, and the shards, by path."""
         listed = [shard._asdict() for shard in sorted(shards)]
-        write_json(self.path / MANIFEST, sealed({**json.loads(self.header), **run, "complete": True, "shards": listed}))
+        whole = {**json.loads(self.header), "git": git_state(Path(__file__).parent), **run, "complete": True, "shards": listed}
+        write_json(self.path / MANIFEST, sealed(whole))
 
     def _write(self, name: str, columns: Mapping[str, Column], schema: pa.Schema, **options: Any) -> Shard:
         rows = count_rows(columns, schema)
@@ -200,7 +216,8 @@ def _check_ours(path: Path, header: Mapping[str, Any], others: bool) -> None:
     if is_local(path) and not os.access(path, os.W_OK | os.X_OK):
         raise StoreError(f"cannot write to {path}: Permission denied")
     if not (path / MANIFEST).exists():
-        if any(not file.name.startswith(".") for file in path.iterdir()):
+        resumable = others and record_files(path)  # a record says itself which run it is of
+        if not resumable and any(not file.name.startswith(".") for file in path.iterdir()):
             raise StoreError(f"{path} is not empty and holds no perflaw results; choose another --out")
         return
     manifest = read_manifest(path)

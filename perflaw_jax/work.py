@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from dataclasses import replace
-from functools import cached_property
+from typing import Any
 
 import jax
 import numpy as np
@@ -50,7 +50,13 @@ class Work:
         )
         self.columns: Columns = make_columns(self.engine, spec, self.entry)
         self.trusted: set[Shard] = set()  # files of rows that this process wrote, or found as they were written
+        self.ready = False
         self.kept = Kept.empty(problem, top=spec.output.top, marginals=True, counts=True)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The header as it reads: what tells this run from others."""
+        return json.loads(self.header)
 
     @property
     def tiles(self) -> int:
@@ -84,25 +90,23 @@ class Work:
         first, last = np.ravel_multi_index(places, tiling.grid).tolist()
         return first, last + 1
 
-    @cached_property
-    def order(self) -> Sequence[int]:
-        """All tiles, the most promising first."""
-        return pilot(self.engine, self.kept)
+    def make_ready(self) -> None:
+        """Before the first tile: know roughly how good the best of the whole grid are, whatever shard is to be computed.
+
+        Else a shard that begins far from the best designs would look closely at nearly everything: what it is held against is
+        what was found so far.
+        """
+        if not self.ready:
+            pilot(self.engine, self.kept)
+            self.ready = True
 
     def learn(self, ids: np.ndarray) -> None:
         """Take in candidates that another process, or this one before it was stopped, has found worth keeping."""
-        unknown = np.setdiff1d(ids, self.worth_keeping())
+        unknown = np.setdiff1d(ids, self.kept.ids())
         if len(unknown):
             blocks, _ = self.engine.tiling.block_of(unknown)
             once = np.unique(np.stack(blocks), axis=1)  # several of the ids may lie in one
             self.kept.update(as_batch(*self.engine.decide(list(once))))
-
-    def worth_keeping(self) -> np.ndarray:
-        """The ids of all candidates that are in any reducer."""
-        front = [self.kept.frontier.front] if self.kept.frontier else []
-        marginals = self.kept.marginals.best if self.kept.marginals else []
-        ids = np.unique(np.concatenate([batch.candidate_id for batch in (self.kept.top.best, *front, *marginals)]))
-        return ids[ids >= 0]
 
 
 def _tile_size(space: Space, most: int) -> int:

@@ -34,7 +34,7 @@ def process(rows: str) -> Work:
     work = copy(_compiled(rows))
     work.trusted = set()
     work.kept = Kept.empty(work.engine.problem, top=20, marginals=True, counts=True)
-    work.__dict__.pop("order", None)
+    work.ready = False
     return work
 
 

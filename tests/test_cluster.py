@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -289,6 +290,17 @@ from perflaw_jax.runner import run_sweep
 from perflaw_jax.spec import parse_spec
 run_sweep(parse_spec(json.loads(sys.argv[1])), Path("whole"))
 """
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_nobody_answers_for_is_told_at_once(scheme):
+    from perflaw_jax.cluster_ray import RayCluster
+
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(StoreError, match=f"nobody answers at {address}: .*refused"):
+            RayCluster({"address": address})
 
 
 @pytest.mark.parametrize("engine", ["ray", "slurm"])

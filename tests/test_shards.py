@@ -18,7 +18,7 @@ from perflaw_jax.exhaustive import MarginExceeded
 from perflaw_jax.files import StoreError, write_json
 from perflaw_jax.interrupt import Stopped
 from perflaw_jax.lock import locked
-from perflaw_jax.manifest import SEAL, difference, read_manifest, sealed
+from perflaw_jax.manifest import SEAL, difference, read_manifest, sealed, source_sha256
 from perflaw_jax.portion import Portion
 from perflaw_jax.record import read_records
 from perflaw_jax.runner import merge, run_sweep
@@ -349,6 +349,27 @@ def test_a_damaged_record_is_as_good_as_none(unfinished, whole):
     assert files(unfinished) == whole["feasible"]
 
 
+def test_a_manifest_that_is_lost_takes_no_shard_with_it(unfinished, whole):
+    (unfinished / "manifest.json").unlink()
+    with pytest.raises(StoreError, match="holds no perflaw results; choose another --out"):
+        sweep("feasible", unfinished)
+    ticks = []
+    sweep("feasible", unfinished, tick=lambda *now: ticks.append(now), resume=True)
+    assert files(unfinished) == whole["feasible"]
+    assert ticks[0][1] > process("feasible").engine.problem.space.size / 4  # it did not start anew
+
+
+def test_what_stands_in_the_way_is_named(whole, tmp_path):
+    sweep("none", tmp_path)
+    (tmp_path / "top.parquet").unlink()
+    (tmp_path / "top.parquet").mkdir()
+    with pytest.raises(StoreError, match=r"cannot remove .*top\.parquet: Is a directory"):
+        sweep("none", tmp_path, resume=True)
+    (tmp_path / "top.parquet").rmdir()
+    sweep("none", tmp_path, resume=True)
+    assert files(tmp_path) == whole["none"]
+
+
 def test_a_finished_run_is_kept_and_a_damaged_one_repaired(whole, tmp_path):
     sweep("feasible", tmp_path)
     stamps = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.parquet")}
@@ -387,6 +408,7 @@ def changed(work, **header):
         ({"spec_sha256": "ab"}, "spec_sha256 is "),
         ({"law": {"name": "kaplan"}}, "law.name is 'performance-dense' there and 'kaplan' here"),
         ({"versions": {"jax": "9.9"}}, "versions.jax is "),
+        ({"source_sha256": "ab"}, "source_sha256 is "),
     ],
 )
 def test_a_changed_run_is_refused_with_the_difference(change, words, unfinished, whole):
@@ -401,6 +423,27 @@ def test_a_changed_run_is_refused_with_the_difference(change, words, unfinished,
     assert files(unfinished) == before
     sweep_shard(changed(process("feasible"), **change), unfinished, silent, How(resume=True, force=True))
     assert difference(read_manifest(unfinished), change) is None and verify(unfinished) == []
+
+
+def test_a_commit_that_leaves_the_package_as_it_was_changes_nothing(unfinished, whole, monkeypatch):
+    monkeypatch.setattr("perflaw_jax.store.git_state", lambda _: {"commit": "another", "dirty": True})
+    sweep("feasible", unfinished, resume=True)
+    assert read_manifest(unfinished)["git"] == {"commit": "another", "dirty": True} and verify(unfinished) == []
+    now = files(unfinished)
+    assert now.keys() == whole["feasible"].keys()
+    assert {name for name in now if now[name] != whole["feasible"][name]} == {"manifest.json"}
+
+
+def test_the_source_is_what_is_in_its_files_and_their_names(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    first = source_sha256(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("compiled")
+    assert source_sha256(tmp_path) == first
+    (tmp_path / "a.py").write_text("2")
+    second = source_sha256(tmp_path)
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert len({first, second, source_sha256(tmp_path)}) == 3
 
 
 def test_a_changed_spec_is_told_by_its_key(tmp_path):
@@ -457,6 +500,31 @@ def test_shards_work_side_by_side_but_not_two_on_one(whole, tmp_path):
             sweep("none", tmp_path)
     sweep("none", tmp_path, Portion(1, 2))
     assert files(tmp_path) == whole["none"]
+
+
+@pytest.mark.parametrize("method", ["curve", "exact", "optuna"])
+def test_curves_and_searches_are_alone_too(method, tmp_path):
+    from perflaw_jax.curve_runner import run_curve
+    from perflaw_jax.exact_runner import run_exact
+    from perflaw_jax.optuna_runner import Plan, run_optuna
+
+    spec, ticks = parse_spec(SPEC), []
+
+    def tick(*_):
+        ticks.append(_)
+        with pytest.raises(StoreError, match="being written"), locked(tmp_path):
+            pass
+
+    def run():
+        if method == "curve":
+            return run_curve(spec, tmp_path, "training_flops", [1e22], tick)
+        return run_exact(spec, tmp_path, tick=tick) if method == "exact" else run_optuna(spec, tmp_path, Plan(trials=4), tick)
+
+    with locked(tmp_path), pytest.raises(StoreError, match="being written by another process"):
+        run()
+    assert not any(tmp_path.iterdir())
+    run()
+    assert ticks and verify(tmp_path) == [] and not [*tmp_path.glob(".*")]
 
 
 def test_a_lock_is_gone_when_it_is_left(tmp_path):
