@@ -31,7 +31,9 @@ def fit(
     hold: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Hold a coefficient.")] = None,
     free: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Fit one that is held, from a value.")] = None,
     form: Annotated[str, typer.Option(help="flp-m: ces, product or mixing: how the loss depends on the mixture.")] = "ces",
-    bootstrap: Annotated[int, typer.Option(help="Resamples of whole runs; 0 for none.")] = 1000,
+    bootstrap: Annotated[
+        int | None, typer.Option(help="Resamples of whole runs, 1,000 unless given, for flp-m 100; 0 for none.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the starts and the resamples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print machine-readable results.")] = False,
 ) -> None:

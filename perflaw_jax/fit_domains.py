@@ -35,6 +35,7 @@ class LossFit(NamedTuple):
     law: MixtureLosses
     errors: np.ndarray  # root mean square error of ln L over the runs, [D]
     open: tuple[str, ...]  # what the runs do not determine, in words
+    places: tuple[tuple[tuple[str, ...], np.ndarray], ...] = ()  # of each domain: what was fitted, and the vector found
 
 
 def fit_domain_losses(
@@ -73,7 +74,7 @@ def fit_domain_losses(
     if len(flops) < needed:
         raise ValueError(f"too few runs: {len(flops)} for the {needed} coefficients of each loss")
     undetermined = _undetermined(shares, budgets)
-    found, errors, failures = zip(*(_fit_one(form, names, flops, shares, loss) for loss in losses.T), strict=True)
+    found, errors, failures, vectors = zip(*(_fit_one(form, names, flops, shares, loss) for loss in losses.T), strict=True)
     domains = tuple(domains) or tuple(str(i) for i in range(len(found)))
     for domain, failed in zip(domains, failures, strict=True):
         if failed:
@@ -83,7 +84,35 @@ def fit_domain_losses(
         undetermined.append(f"irreducible losses at an end of what was allowed, not identified: {', '.join(at_end)}")
     law = jax.tree.map(lambda *leaves: np.concatenate(leaves) if np.ndim(leaves[0]) else float(leaves[0]), *found)
     law = replace(law, domains=tuple(sources), losses=domains, flops=counted)
-    return LossFit(law, np.array(errors), tuple(undetermined))
+    return LossFit(law, np.array(errors), tuple(undetermined), tuple((names, vector) for vector in vectors))
+
+
+def resampled_domain_losses(
+    found: LossFit, flops: np.ndarray, shares: np.ndarray, losses: np.ndarray, weights: np.ndarray, *, form: str = "ces"
+) -> tuple[MixtureLosses, np.ndarray]:
+    """Fit once more on every resample of the runs, from the fit to all.
+
+    Args:
+        found: the fit to all runs.
+        flops: as for ``found``, and so are the others.
+        shares: [n, S].
+        losses: [n, D].
+        weights: how often each run is drawn, [resamples, n].
+        form: of the law.
+
+    Returns:
+        The laws as one pytree with a leading axis [resamples]; and which are of use, for they are finite and from enough runs.
+    """
+    sources = shares.shape[1] if shares.shape[1] > 1 else 0
+    enough = (weights > 0).sum(axis=1) >= len(found.places[0][0]) + sources
+    with jax.enable_x64(True):
+        laws = []
+        for loss, (names, vector) in zip(losses.T, found.places, strict=True):
+            data = {"flops": flops, "shares": shares, "loss": loss, "reference": np.exp(np.log(flops).mean())}
+            laws.append(jax.tree.map(np.asarray, _resampled(form, names, vector, data, weights.astype(float))))
+    law = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1) if leaves[0].ndim > 1 else leaves[0], *laws)
+    finite = [np.isfinite(leaf).reshape(len(weights), -1).all(axis=1) for leaf in jax.tree.leaves(law)]
+    return replace(law, domains=found.law.domains, losses=found.law.losses, flops=found.law.flops), np.all([enough, *finite], 0)
 
 
 def _coefficients(form: str, sources: int, budgets: int, irreducible: bool) -> tuple[str, ...]:
@@ -109,8 +138,8 @@ def _undetermined(shares: np.ndarray, budgets: int) -> list[str]:
 
 def _fit_one(
     form: str, names: tuple[str, ...], flops: np.ndarray, shares: np.ndarray, loss: np.ndarray
-) -> tuple[MixtureLosses, float, str]:
-    """Law of one domain (leaves [1], [1, S]), root mean square error of its logarithm, and why the fit failed if it did."""
+) -> tuple[MixtureLosses, float, str, np.ndarray]:
+    """Law of one domain (leaves [1], [1, S]), root mean square error of its logarithm, why the fit failed if it did, where."""
     data = {"flops": flops, "shares": shares, "loss": loss, "reference": np.exp(np.log(flops).mean())}
     floors = STARTS if "irreducible" in names else (0.0,)
     with jax.enable_x64(True):
@@ -122,7 +151,7 @@ def _fit_one(
         starts = [_start(names, shares.shape[1], loss, floor) for floor in floors]
         _, vector, failed = min((_minimise(objective, start) for start in starts), key=lambda found: found[0])
         law, error = jax.tree.map(np.asarray, _found(form, names, vector, data))
-    return law, float(error), failed
+    return law, float(error), failed, vector
 
 
 def _minimise(objective: Any, vector: np.ndarray) -> tuple[float, np.ndarray, str]:
@@ -153,18 +182,38 @@ def _start(names: tuple[str, ...], sources: int, loss: np.ndarray, floor: float)
 @partial(jax.jit, static_argnames=("form", "names"))
 def _objective(form: str, names: tuple[str, ...], vector: Scalar, data: dict[str, Any]) -> tuple[Scalar, Scalar]:
     """Value and gradient of what is minimised."""
+    return jax.value_and_grad(_value, argnums=2)(form, names, vector, data)
 
-    def value(vector: Scalar) -> Scalar:
-        raw, weights = _split(names, vector)
-        error = abs(_residuals(_law(form, names, vector, data), data, "irreducible" in names)) / DELTA
-        huber = jnp.mean(jnp.where(error < 1, 0.5 * error**2, error - 0.5))
-        apart = jnp.mean((weights - weights.mean()) ** 2)
-        if {"exponent", "share_exponent"} <= raw.keys():
-            exponents = [jnp.log(jax.nn.softplus(raw[name])) for name in ("share_exponent", "exponent")]
-            apart += 0.1 * (exponents[0] - exponents[1]) ** 2
-        return huber + RIDGE * apart + 1e-8 * jnp.sum(vector**2)
 
-    return jax.value_and_grad(value)(vector)
+def _value(form: str, names: tuple[str, ...], vector: Scalar, data: dict[str, Any], drawn: Scalar | None = None) -> Scalar:
+    """What is minimised; ``drawn`` is how often each run counts, once if not given."""
+    raw, weights = _split(names, vector)
+    error = abs(_residuals(_law(form, names, vector, data), data, "irreducible" in names)) / DELTA
+    huber = jnp.average(jnp.where(error < 1, 0.5 * error**2, error - 0.5), weights=drawn)
+    apart = jnp.mean((weights - weights.mean()) ** 2)
+    if {"exponent", "share_exponent"} <= raw.keys():
+        exponents = [jnp.log(jax.nn.softplus(raw[name])) for name in ("share_exponent", "exponent")]
+        apart += 0.1 * (exponents[0] - exponents[1]) ** 2
+    return huber + RIDGE * apart + 1e-8 * jnp.sum(vector**2)
+
+
+@partial(jax.jit, static_argnames=("form", "names"))
+def _resampled(form: str, names: tuple[str, ...], start: Scalar, data: dict[str, Any], weights: Scalar) -> MixtureLosses:
+    """The laws of one domain on resamples of its runs, whose minima lie near that of all runs."""
+    import optimistix
+
+    def one(drawn: Scalar) -> MixtureLosses:
+        found = optimistix.minimise(
+            lambda vector, drawn: _value(form, names, vector, data, drawn),
+            optimistix.BFGS(rtol=1e-5, atol=1e-7),
+            start,
+            args=drawn,
+            max_steps=OPTIONS["maxiter"],
+            throw=False,
+        )
+        return _law(form, names, found.value, data)
+
+    return jax.vmap(one)(weights)
 
 
 @partial(jax.jit, static_argnames=("form", "names"))

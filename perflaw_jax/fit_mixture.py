@@ -12,12 +12,14 @@ import jax
 import numpy as np
 
 from perflaw_jax.distance import support_of
-from perflaw_jax.fit_domains import LossFit, fit_domain_losses
-from perflaw_jax.fit_network import CHOSEN, NetworkSettings, fit_network
+from perflaw_jax.fit import resampled_runs
+from perflaw_jax.fit_domains import LossFit, fit_domain_losses, resampled_domain_losses
+from perflaw_jax.fit_network import CHOSEN, NetworkSettings, fit_network, resampled_networks
 from perflaw_jax.fit_table import full_score
 from perflaw_jax.fitted import DataRecord, FittedLaw, SupportRecord
 from perflaw_jax.law_forms import as_record
 from perflaw_jax.laws import TwoStage
+from perflaw_jax.laws.entry import coefficients
 from perflaw_jax.laws.mixture import WeightedLoss
 from perflaw_jax.mixture_table import MixtureTable, checked
 
@@ -35,6 +37,7 @@ class MixtureOptions(NamedTuple):
     network: NetworkSettings = CHOSEN
     seed: int = 0
     held_out: bool = True  # whether to fit again without some runs
+    bootstrap: int = 0  # resamples of whole runs
 
 
 DEFAULT = MixtureOptions()
@@ -66,6 +69,7 @@ def fit_mixture(
     )
     ends = table.take(table.ends())
     stage, law = _fit(table, options)
+    sample, lost = _bootstrap(table, options, stage) if options.bootstrap else ({}, [])
     measured = _held_out(table, options) if options.held_out else {}
     predicts_loss = table.scores is None
     budgets = np.unique(ends.flops)
@@ -77,8 +81,9 @@ def fit_mixture(
         higher_is_better=not predicts_loss,
         source=source,
         valid=_valid(ends),
-        note="; ".join([*stage.open, *_said(measured)]),
+        note="; ".join([*stage.open, *lost, *_said(measured)]),
         law=as_record(law),
+        sample=sample,
         support=None if support is None else SupportRecord(**_plain(support._asdict())),
         data=DataRecord(file=table.file, sha256=table.sha256, rows=len(table.flops), runs=len(ends.flops)),
         fit={
@@ -106,16 +111,41 @@ def _fit(table: MixtureTable, options: MixtureOptions) -> tuple[LossFit, TwoStag
     if table.scores is None:
         count = table.losses.shape[1]
         return stage, TwoStage(stage.law, WeightedLoss(weights=np.full(count, 1 / count), losses=table.names))
-    network = fit_network(
-        table.losses,
-        table.scores,
-        chance=options.chance,
-        top=1.0 if options.top is None else options.top,
-        domains=table.names,
-        settings=options.network,
-        seed=options.seed,
-    )
-    return stage, TwoStage(stage.law, network)
+    return stage, TwoStage(stage.law, fit_network(table.losses, table.scores, **_network_options(table, options)))
+
+
+def _network_options(table: MixtureTable, options: MixtureOptions) -> dict[str, Any]:
+    return {
+        "chance": options.chance,
+        "top": 1.0 if options.top is None else options.top,
+        "domains": table.names,
+        "settings": options.network,
+        "seed": options.seed,
+    }
+
+
+def _bootstrap(table: MixtureTable, options: MixtureOptions, stage: LossFit) -> tuple[dict[str, list[Any]], list[str]]:
+    """Coefficients on resamples of whole runs, both stages together, as a file holds them; and what went wrong, in words."""
+    run = np.arange(len(table.flops)) if table.run is None else table.run
+    runs = np.unique(run)
+    draws = np.zeros((options.bootstrap, runs.max() + 1), np.int64)
+    draws[:, runs] = resampled_runs(len(runs), options.bootstrap, options.seed)
+    at_end = table.ends()
+    ends = table.take(at_end)
+    law, kept = resampled_domain_losses(stage, ends.flops, ends.shares, ends.losses, draws[:, run[at_end]], form=options.form)
+    parts: dict[str, Any] = {"loss.": law}
+    if table.scores is not None:
+        network, trained = resampled_networks(table.losses, table.scores, draws[:, run], **_network_options(table, options))
+        parts["score."], kept = network, kept & trained
+    if not kept.any():
+        return {}, ["no resample has enough runs for the coefficients: no uncertainty is known"]
+    sample = {}
+    for prefix, part in parts.items():
+        for name, values in coefficients(part).items():
+            if np.ndim(values) and len(values) == len(kept) and name not in ("center", "spread"):
+                sample[prefix + name] = np.asarray(values)[kept].tolist()
+    lost = f"{int((~kept).sum())} of {len(kept)} resamples had too few runs for the coefficients and are left out"
+    return sample, [] if kept.all() else [lost]
 
 
 def _held_out(table: MixtureTable, options: MixtureOptions) -> dict[str, Any]:

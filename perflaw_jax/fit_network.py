@@ -12,6 +12,7 @@ import numpy as np
 from perflaw_jax.design import Scalar
 from perflaw_jax.laws.mixture import ScoreNetwork
 
+AT_ONCE = 25  # resamples that are trained side by side
 MARGIN = 0.05  # of the most there is: rows that are no further above chance teach nothing
 
 
@@ -57,25 +58,86 @@ def fit_network(
     """
     if find_spec("optax") is None:
         raise ValueError("a network from losses to a score needs the package optax: pip install 'perflaw_jax[fit]'")
+    task = _task(np.asarray(losses, float), np.asarray(scores, float), chance, top, domains)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes its step count with floats
+        weights = _train(task.rows, task.count, task.scale, np.float32(task.level), jax.random.key(seed), settings)
+    return _network(task, weights, chance, top, domains)
+
+
+def resampled_networks(
+    losses: np.ndarray,
+    scores: np.ndarray,
+    drawn: np.ndarray,
+    *,
+    chance: float = 0.0,
+    top: float = 1.0,
+    domains: Sequence[str] = (),
+    settings: NetworkSettings = CHOSEN,
+    seed: int = 0,
+) -> tuple[ScoreNetwork, np.ndarray]:
+    """Train the networks anew on every resample of the rows, each time from other first weights; as ``fit_network`` beside.
+
+    Args:
+        losses: nats per token, [n, D].
+        scores: [n].
+        drawn: how often each row is drawn, [resamples, n].
+        chance: as for ``fit_network``, and so are the others.
+        top: the most there is.
+        domains: names of the losses.
+        settings: size and training.
+        seed: of the first weights and the drawing of rows.
+
+    Returns:
+        The networks as one pytree with a leading axis [resamples]; and which of them had rows enough.
+    """
     losses, scores = np.asarray(losses, float), np.asarray(scores, float)
+    task = _task(losses, scores, chance, top, domains)
+    drawn = drawn[:, _used(losses, scores, chance, top)]
+    enough = drawn.astype(bool).sum(axis=1) >= losses.shape[1] + 2
+    room = 2 ** max(1, int(drawn.sum(axis=1).max()) - 1).bit_length()
+    keys, parts = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), len(drawn)), []
+    with jax.numpy_dtype_promotion("standard"):
+        for start in range(0, len(drawn), AT_ONCE):
+            some = np.minimum(np.arange(start, start + AT_ONCE), len(drawn) - 1)
+            rows = np.zeros((AT_ONCE, room, task.rows.shape[1]), np.float32)
+            for lane, times in zip(rows, drawn[some], strict=True):
+                lane[: times.sum()] = np.repeat(task.rows[: task.count], times, axis=0)
+            count = np.maximum(1, drawn[some].sum(axis=1))
+            parts.append(_train_all(rows, count, task.scale, np.float32(task.level), keys[some], settings))
+    weights = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(drawn)], *jax.tree.map(np.asarray, parts))
+    finite = [np.isfinite(leaf).reshape(len(drawn), -1).all(axis=1) for leaf in jax.tree.leaves(weights)]
+    return _network(task, weights, chance, top, domains), np.all([enough, *finite], axis=0)
+
+
+class _Task(NamedTuple):
+    rows: np.ndarray  # float32 [room, D + 1]: losses standardised, scores from 0 to 1; the last are not used
+    count: int  # of those that are
+    center: np.ndarray
+    spread: np.ndarray
+    scale: np.float32  # of the scores
+    level: float  # logit of their mean
+
+
+def _task(losses: np.ndarray, scores: np.ndarray, chance: float, top: float, domains: Sequence[str]) -> _Task:
     used = _used(losses, scores, chance, top)
     x, y = losses[used], scores[used]
     center, spread = x.mean(axis=0), x.std(axis=0)
     if (spread == 0).any() or y.std() == 0:
         what = "score" if y.std() == 0 else f"loss {domains[int(spread.argmin())] if domains else int(spread.argmin())}"
         raise ValueError(f"{what}: is the same in all {len(y)} rows that can be fitted")
-    level = (y.mean() - chance) / (top - chance)
-    room = 2 ** (len(losses) - 1).bit_length()  # the unused last: one shape for all tasks of a table and parts of it
+    room = 2 ** (len(losses) - 1).bit_length()  # one shape for all tasks of a table and parts of it
     rows = np.zeros((room, losses.shape[1] + 1), np.float32)
     rows[: len(y)] = np.column_stack([(x - center) / spread, (y - chance) / (top - chance)])
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes its step count with floats
-        scale = np.float32(y.std() / (top - chance))
-        weights = _train(rows, len(y), scale, np.float32(_logit(level)), jax.random.key(seed), settings)
+    level = _logit((y.mean() - chance) / (top - chance))
+    return _Task(rows, len(y), center, spread, np.float32(y.std() / (top - chance)), level)
+
+
+def _network(task: _Task, weights: dict[str, Any], chance: float, top: float, domains: Sequence[str]) -> ScoreNetwork:
     leaves = {name: np.asarray(leaf, float) for name, leaf in weights.items()}
     return ScoreNetwork(
-        center=center,
-        spread=spread,
-        **leaves | {"bias": leaves["bias"] + _logit(level)},
+        center=task.center,
+        spread=task.spread,
+        **leaves | {"bias": leaves["bias"] + task.level},
         chance=float(chance),
         top=float(top),
         losses=tuple(domains),
@@ -160,6 +222,12 @@ def _train(
     keys = jax.random.split(jax.random.fold_in(key, 1), settings.steps)
     (raw, _), _ = jax.lax.scan(step, (first, adam.init(first)), keys)
     return _effective(raw, settings.monotone)
+
+
+@partial(jax.jit, static_argnames="settings")
+def _train_all(rows: Scalar, counts: Scalar, spread: Scalar, offset: Scalar, keys: Any, settings: NetworkSettings) -> Any:
+    """``_train`` for many sets of rows [resamples, n, inputs + 1]."""
+    return jax.vmap(lambda r, n, key: _train(r, n, spread, offset, key, settings))(rows, counts, keys)
 
 
 def _inverse_softplus(value: Scalar) -> Scalar:

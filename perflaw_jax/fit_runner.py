@@ -24,6 +24,7 @@ from perflaw_jax.recipes import LOSS_LAWS, RECIPES, SCORE_LAWS, SCORE_MAPS, Reci
 ABOVE_CHANCE = 0.05  # of the full score: checkpoints closer to chance say nothing of the slope
 NAMED = {"flp": "power-law + linear", "flp-logistic": "power-law-irreducible + logistic"}
 MIXTURE = "flp-m"
+RESAMPLES, RESAMPLES_OF_MIXTURE = 1000, 100  # where networks are trained on each
 LOCAL = {"flp-logistic": 0.3}  # nats; chosen on the OLMo ladder by what runs up to 1.3B say of those of 3.2B
 
 
@@ -41,7 +42,7 @@ class Wanted:
         hold: coefficients held at a value.
         free: coefficients fitted from a value, which are held otherwise.
         form: of the losses of a mixture law, see ``fit_domains``.
-        bootstrap: resamples of whole runs; 0 for none.
+        bootstrap: resamples of whole runs; 0 for none; 1,000 if not given, of a mixture law 100.
         seed: of the starts and the resamples.
     """
 
@@ -54,7 +55,7 @@ class Wanted:
     hold: Mapping[str, float] = field(default_factory=dict)
     free: Mapping[str, float] = field(default_factory=dict)
     form: str = "ces"
-    bootstrap: int = 1000
+    bootstrap: int | None = None
     seed: int = 0
 
 
@@ -82,13 +83,15 @@ def fit_law(name: str, table: Table, wanted: Wanted) -> tuple[FittedLaw, list[St
     Raises:
         ValueError: there is no such law, or the table does not do; one line.
     """
+    if wanted.bootstrap is None:
+        wanted = replace(wanted, bootstrap=RESAMPLES_OF_MIXTURE if name == MIXTURE else RESAMPLES)
+    elif wanted.bootstrap < 0:
+        raise ValueError(f"--bootstrap: must be >= 0, not {wanted.bootstrap}")
     if name == MIXTURE:
         return _mixture(table, wanted), []
     plan = plan_of(name)
     if wanted.form != Wanted.form:
         raise ValueError(f"--form: only {MIXTURE} has forms")
-    if wanted.bootstrap < 0:
-        raise ValueError(f"--bootstrap: must be >= 0, not {wanted.bootstrap}")
     if wanted.local is None:
         wanted = replace(wanted, local=LOCAL.get(name))
     recipes = _recipes(plan, table, wanted)
@@ -109,12 +112,13 @@ def fit_law(name: str, table: Table, wanted: Wanted) -> tuple[FittedLaw, list[St
 
 
 def _mixture(table: Table, wanted: Wanted) -> FittedLaw:
-    """The law of a mixture of data: it has no bootstrap, and no coefficients that could be held."""
+    """The law of a mixture of data: it has no coefficients that could be held."""
     for option in ("local", "huber", "hold", "free"):
         if getattr(wanted, option):
             raise ValueError(f"--{option}: not for {MIXTURE}")
     rows = mixture_table(table, target=wanted.target, losses=wanted.loss, runs=wanted.runs)
-    options = MixtureOptions(form=wanted.form, chance=wanted.chance or 0.0, seed=wanted.seed)
+    resamples = wanted.bootstrap or 0
+    options = MixtureOptions(form=wanted.form, chance=wanted.chance or 0.0, seed=wanted.seed, bootstrap=resamples)
     fitted = fit_mixture(rows, options, source=f"fitted on {table.file}")
     return fitted.model_copy(update={"note": "; ".join(filter(None, (*table.notes, fitted.note)))})
 

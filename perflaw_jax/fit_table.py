@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 OTHER_NAMES = {  # quantity -> (column, unit) under which tables have it
-    "total_params": (("params", 1.0), ("total_params_b", 1e9)),
+    "total_params": (("params", 1.0), ("total_params_b", 1e9), ("params_b", 1e9)),
     "active_params": (("active_params_b", 1e9),),
-    "training_tokens": (("tokens", 1.0), ("tokens_t", 1e12)),
+    "training_tokens": (("tokens", 1.0), ("tokens_t", 1e12), ("tokens_b", 1e9)),
     "training_flops": (("flops", 1.0),),
+}
+LEAST = {  # less than this of a quantity is no run of a language model, but another unit
+    "total_params": (500.0, "total_params_b"),
+    "training_tokens": (1e5, "tokens_b or tokens_t"),
+    "training_flops": (1e7, "flops, in FLOPs"),
 }
 TOKENS = ("training_tokens",)  # what no architecture tells
 SHAPE = ("num_hidden_layers", "hidden_size")  # with these in the table, designs can be counted
@@ -66,14 +71,14 @@ class Table:
     def quantity(self, name: str) -> np.ndarray:
         """A quantity of the design: a column of that name, or counted from the architecture, or a column of a usual name."""
         if name in self.frame:
-            return self.positive(name)
+            return self._plain(name, name)
         if name not in TOKENS and {*SHAPE} <= {*self.frame.columns}:
             counted = self._counted(name)
             self.refuse(name, ~(counted > 0) & ~np.isnan(counted), "as counted from the architecture must be > 0")
             return counted
         for column, unit in OTHER_NAMES.get(name, ()):
             if column in self.frame:
-                return self.positive(column) * unit
+                return self._plain(column, name) if unit == 1 else self.positive(column) * unit
         if name == "non_embedding_flops" and self.flops_name() == name:
             return self.quantity("training_flops")
         if name == "training_flops" and self._has("total_params") and self._has("training_tokens"):
@@ -82,6 +87,13 @@ class Table:
             return self.quantity("training_flops") / (6 * self.quantity("total_params"))
         known = " or ".join((name, *(column for column, _ in OTHER_NAMES.get(name, ()))))
         raise ValueError(f"{self.file}: missing column {known}; has: {', '.join(map(str, self.frame.columns))}")
+
+    def _plain(self, column: str, name: str) -> np.ndarray:
+        """A column in the unit of the quantity itself: one in billions would be fitted as well, and mislead."""
+        values = self.positive(column)
+        least, other = LEAST.get(name, (0.0, ""))
+        self.refuse(column, values < least, f"must be at least {least:g} (in another unit the column is {other})")
+        return values
 
     def flops_name(self) -> str:
         """How the table counts its FLOPs: without embeddings where they are 6 x non_embedding_params x tokens."""
@@ -189,13 +201,11 @@ def full_score(scores: np.ndarray) -> float:
 
 
 def read_table(path: str | PathLike[str]) -> Table:
-    """A table of runs, CSV or Parquet by its ending; a ValueError of one line where it cannot be read."""
-    import pandas as pd
-
+    """A table of runs, by its ending Parquet, JSON (lines or a list) or CSV; a ValueError of one line if it cannot be read."""
     where = Path(path)
     try:
         raw = where.read_bytes()
-        frame = pd.read_parquet(where) if where.suffix == ".parquet" else pd.read_csv(where)
+        frame = _frame(where)
     except OSError as error:
         raise ValueError(f"{where}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # pandas' and pyarrow's own are ValueErrors too
@@ -206,3 +216,17 @@ def read_table(path: str | PathLike[str]) -> Table:
     if not len(frame):
         raise ValueError(f"{where}: has no rows")
     return Table(frame.reset_index(drop=True), where.name, hashlib.sha256(raw).hexdigest())
+
+
+def _frame(where: Path) -> DataFrame:
+    import pandas as pd
+
+    if where.suffix in (".parquet", ".pq"):
+        frame = pd.read_parquet(where)
+    elif where.suffix in (".json", ".jsonl", ".ndjson"):
+        frame = pd.read_json(where, lines=where.suffix != ".json")
+    else:
+        frame = pd.read_csv(where)
+        if len(frame.columns) == 1 and (others := [mark for mark in ";\t" if mark in str(frame.columns[0])]):
+            frame = pd.read_csv(where, sep=others[0])
+    return frame.rename(columns=lambda name: str(name).strip())

@@ -11,6 +11,8 @@ import pytest
 from test_cli import complaint, files, perflaw
 from test_fit import CHECKPOINTS, chinchilla_runs
 
+from perflaw_jax.fit_table import read_table
+
 SPEC = """
 law = "mine.json"
 axes = { num_hidden_layers = [8, 16, 32, 64], training_tokens = "spend" }
@@ -111,6 +113,27 @@ def test_mistakes_are_one_line(fitted, arguments, words):
     assert files(where) == before
 
 
+@pytest.mark.parametrize("name", ["runs.tsv", "semicolons.csv", "runs.jsonl", "runs.json", "runs.parquet"])
+def test_tables_of_other_kinds(name, tmp_path):
+    frame = chinchilla_runs(12, 0.01).rename(columns={"loss": " loss "})
+    path = tmp_path / name
+    match path.suffix:
+        case ".jsonl" | ".json":
+            frame.to_json(path, orient="records", lines=path.suffix == ".jsonl", double_precision=15)
+        case ".parquet":
+            frame.to_parquet(path)
+        case _:
+            frame.to_csv(path, index=False, sep=";" if name.startswith("semi") else "\t")
+    np.testing.assert_allclose(read_table(path).column("loss"), frame[" loss "], rtol=1e-12)
+
+
+def test_another_unit_is_no_run(tmp_path):
+    frame = chinchilla_runs(12, 0.01)
+    frame.assign(params=frame["params"] / 1e9).to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(ValueError, match=r"params: must be at least 500 \(in another unit the column is total_params_b\), not"):
+        read_table(tmp_path / "runs.csv").quantity("total_params")
+
+
 def test_without_the_extra(fitted, monkeypatch):
     where, _ = fitted
     real = importlib.util.find_spec
@@ -132,7 +155,7 @@ def mixed(tmp_path_factory):
             a, b = (loss * np.exp(0.002 * random.normal()) for loss in (a, b))
             rows.append([flops, code, 1 - code, a, b, 1 / (1 + np.exp(3 * ((a + b) / 2 - 2.3)))])
     pd.DataFrame(rows, columns=[*MIX]).to_csv(where / "mixed.csv", index=False)
-    done = perflaw("fit", "flp-m", "mixed.csv", "--out", "mix.json", cwd=where)
+    done = perflaw("fit", "flp-m", "mixed.csv", "--out", "mix.json", "--bootstrap", "6", cwd=where)
     return where, done
 
 
@@ -140,7 +163,11 @@ def test_a_mixture_is_fitted_and_predicted_by(mixed):
     where, done = mixed
     assert done.code == 0 and done.out.splitlines()[-1] == "the law is in mix.json"
     shape = ("predict", "--layers", "8", "--hidden", "1024", "--ffn", "4096", "--tokens", "1e11", "--law", "mix.json")
-    assert perflaw(*shape, "--data-fraction", "code=0.5", cwd=where).code == 0
+    told = perflaw(*shape, "--data-fraction", "code=0.5", "--json", cwd=where)
+    assert told.code == 0
+    judged = json.loads(told.out)
+    low, middle, high = (judged["confidence"][name] for name in ("score_p05", "score_p50", "score_p95"))
+    assert low < high and abs(middle - judged["score"]) < 0.05
     wrong = {
         (): "data_fraction.code is missing",
         ("--data-fraction", "code"): "must be a number",

@@ -20,9 +20,9 @@ from perflaw_jax import catalogue
 from perflaw_jax.accounting import quantity
 from perflaw_jax.catalogue import all_laws, find_law
 from perflaw_jax.exact_runner import run_exact
-from perflaw_jax.fit_domains import FORMS, fit_domain_losses
+from perflaw_jax.fit_domains import FORMS, fit_domain_losses, resampled_domain_losses
 from perflaw_jax.fit_mixture import MixtureOptions, fit_mixture
-from perflaw_jax.fit_network import NetworkSettings, fit_network
+from perflaw_jax.fit_network import NetworkSettings, fit_network, resampled_networks
 from perflaw_jax.fit_table import read_table
 from perflaw_jax.fitted import save_fitted
 from perflaw_jax.law_forms import as_record, from_record
@@ -33,6 +33,7 @@ from perflaw_jax.objective import make_design
 from perflaw_jax.runner import run_sweep
 from perflaw_jax.spec import parse_spec
 
+NETS = ("weights_in", "weights_out", "skip", "shift", "bias")
 QUICK = NetworkSettings(members=2, hidden=4, steps=60)
 SHARES = st.tuples(*[st.integers(0, 20)] * 3).filter(any).map(lambda parts: np.array(parts) / sum(parts))
 
@@ -241,6 +242,44 @@ def test_same_seed_same_networks_and_a_lower_loss_never_scores_less():
         assert (np.asarray(SCORES(first, better)) >= np.asarray(SCORES(first, losses))).all()
     free = fit_network(losses, scores[:, 0], chance=0.25, settings=QUICK._replace(monotone=False))
     assert (free.weights_in > 0).any()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_resample_is_a_fit_to_its_runs(form):
+    flops, shares, losses, *_ = mixtures.runs(0)
+    ends = np.arange(5, 240, 6)
+    data = flops[ends], shares[ends], losses[ends]
+    found = fit_domain_losses(*data, form=form)
+    weights = np.ones((3, 40), int)
+    weights[1, ::4], weights[1, 1::8], weights[2, 4:] = 0, 2, 0
+    laws, enough = resampled_domain_losses(found, *data, weights, form=form)
+    assert enough.tolist() == [True, True, False]
+    many = np.repeat(np.arange(40), weights[1])
+    plain = fit_domain_losses(*(column[many] for column in data), form=form).law
+    ask = np.full(64, 1e20), mixtures.GRID[::80][:64]
+    with jax.enable_x64(True):
+        at = jax.vmap(lambda law: jax.vmap(law.at)(*map(jnp.asarray, ask)), in_axes=0)(laws)
+        one, other = (np.asarray(jax.vmap(law.at)(*map(jnp.asarray, ask))) for law in (found.law, plain))
+    np.testing.assert_allclose(at[0], one, rtol=2e-3)
+    np.testing.assert_allclose(at[1], other, rtol=1e-2)
+
+
+def test_networks_of_resamples_differ_and_those_without_rows_are_told():
+    _, _, losses, scores, run = mixtures.runs(0)
+    drawn = np.stack([np.ones(240, int), np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40))[run], run < 0]).astype(
+        int
+    )
+    plan = {"chance": 0.25, "settings": NetworkSettings(members=2, hidden=4, steps=300)}
+    networks, enough = resampled_networks(losses, scores[:, 0], drawn, **plan)
+    assert enough.tolist() == [True, True, False]
+    alone = fit_network(losses, scores[:, 0], **plan)
+    said = [
+        np.array([float(network.of_loss(jnp.asarray(loss))) for loss in losses[::24]])
+        for network in (alone, *(replace(alone, **{n: getattr(networks, n)[i] for n in NETS}) for i in (0, 1)))
+    ]
+    np.testing.assert_allclose(said[1], said[0], atol=0.03)
+    np.testing.assert_allclose(said[2], said[0], atol=0.06)
+    assert not np.array_equal(said[1], said[2])
 
 
 def test_unknown_scores_are_left_out():
