@@ -20,7 +20,7 @@ from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
 from perflaw_jax.exhaustive import Kept
 from perflaw_jax.frontier import Frontier
-from perflaw_jax.interrupt import Stopped
+from perflaw_jax.interrupt import Stopped, stoppable
 from perflaw_jax.job import check_law, header, make_columns, make_problem
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.optimum import distance
@@ -78,20 +78,22 @@ def run_optuna(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = silent) -> S
     if plan.storage is None:
         told["seed"] = plan.seed
     try:
-        with _finished(spec, entry, plan, choices) as finished:
+        with stoppable() as asked_to_stop, _finished(spec, entry, plan, choices) as finished:
             directory = ResultDir.create(out, header(spec, entry, "optuna", search=told))
             with directory.held(shared=plan.storage is not None):  # several processes may work on a stored study
                 columns = make_columns(Engine(problem), spec, entry)
                 judge = Judge(columns, choices, plan.multi, batch_size(sampler))
                 proposer = make_proposer(sampler, choices.counts, _directions(plan, entry, problem.costs), _seed(plan))
-                ids = np.array(search(judge, proposer, finished, _ticked(plan, tick)), np.int64)
+                ids = np.array(search(judge, proposer, finished, _ticked(plan, tick, asked_to_stop)), np.int64)
                 return _write(directory, columns, ids, spec, entry, sampler, began)
     except KeyboardInterrupt:
         raise Stopped(_resumable(spec, plan)) from None
 
 
-def _ticked(plan: Plan, tick: Tick) -> Callable[[int, float], None]:
+def _ticked(plan: Plan, tick: Tick, asked_to_stop: Callable[[], bool]) -> Callable[[int, float], None]:
     def ticked(missing: int, best: float) -> None:
+        if asked_to_stop():
+            raise KeyboardInterrupt
         done = plan.trials - missing
         tick(done / plan.trials, done, best if np.isfinite(best) else np.nan)
 

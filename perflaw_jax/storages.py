@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from perflaw_jax.files import StoreError
 
@@ -88,10 +89,14 @@ def _open(text: str) -> BaseStorage:
 
 
 def _database(url: str) -> RDBStorage:
-    """A database with Optuna's tables; another process may be making them at the same time."""
+    """A database with Optuna's tables; another process may be making them at the same time.
+
+    What may fail is done by connections that are closed at once: those of a storage that was never made would stay open.
+    """
     for _ in range(TRIES):
         try:
-            return RDBStorage(url)
+            RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+            break
         except (IntegrityError, ProgrammingError, OperationalError) as error:
             if "exist" not in str(error):
                 raise

@@ -487,23 +487,22 @@ loss.higher_is_better = False
 """
 
 
-def test_a_law_in_the_current_directory(here, monkeypatch):
-    (here / "mylaw.py").write_text(MY_LAWS)
-    monkeypatch.delitem(sys.modules, "mylaw", raising=False)
-    settings = ("--set", "law=mylaw:score", "--set", "law_settings.weight=-3")
+def test_a_law_in_the_current_directory(here):
+    (here / "my_score_law.py").write_text(MY_LAWS)
+    settings = ("--set", "law=my_score_law:score", "--set", "law_settings.weight=-3")
     done = perflaw("sweep", "tiny.toml", *settings, "--json", cwd=here)
     assert done.code == 0 and all(json.loads(line)["name"] == "tiny" for line in done.err.splitlines())
     best = json.loads(done.out)["best"]
     assert (best["hidden_size"][0], best["num_hidden_layers"][0]) == (1024, 48)
-    predicted = perflaw("predict", *LLAMA, "--law", "mylaw:score", "--json", cwd=here)
+    predicted = perflaw("predict", *LLAMA, "--law", "my_score_law:score", "--json", cwd=here)
     assert json.loads(predicted.out)["score"] == pytest.approx(2 * 8.317766166719343 + 3.4657359027997265)
 
 
 def test_a_law_of_which_less_is_better(here):
-    (here / "mylosses.py").write_text(MY_LAWS)
+    (here / "my_loss_law.py").write_text(MY_LAWS)
     limit = ("--set", "limits.score={min=10.0,max=20.0}")
-    done = perflaw("sweep", "tiny.toml", "--set", "law=mylosses:loss", *limit, cwd=here)
-    assert done.code == 0 and "the best by mylosses:loss" in done.out
+    done = perflaw("sweep", "tiny.toml", "--set", "law=my_loss_law:loss", *limit, cwd=here)
+    assert done.code == 0 and "the best by my_loss_law:loss" in done.out
     where = here / "results" / "tiny"
     top, frontier = (pq.read_table(where / name).to_pydict() for name in ("top.parquet", "frontier.parquet"))
     losses = sorted(
