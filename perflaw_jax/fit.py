@@ -16,6 +16,7 @@ from perflaw_jax.minimise import around, filled_weights, law_at, linearised, los
 from perflaw_jax.recipes import Recipe
 
 DRAWN, STARTS = 4096, 48  # starts that are looked at, and the best of them that are followed
+RESAMPLED = 1e-5  # of a last step: coefficients good to 1e-5 of themselves, and resamples differ by percents; less is noise
 SAME = 1e-4  # relative: two starts that came so close found the same minimum
 FLAT = 1e-3  # largest gradient at a minimum, relative to the loss, in coordinates of the order of one
 NOTHING = 1e-9  # a loss so small, relative to that of a usual start, is none
@@ -118,7 +119,7 @@ def refit(recipe: Recipe, rows: Rows, found: Fit, draws: np.ndarray) -> tuple[An
         count = len(rows.target)
         task = around(task, place, jacobian[:count], errors[:count], found.objective)
         start = np.zeros((len(draws), len(form.free)))
-        ends, reached = minimise(form, task, start, filled_weights(weights), tolerance=1e-6)
+        ends, reached = minimise(form, task, start, filled_weights(weights), tolerance=RESAMPLED)
         laws = jax.vmap(lambda u: law_at(form, task, u))(ends)
         laws = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (len(draws), *np.shape(leaf)[1:])), laws)
     kind = np.unique(rows_of(rows), axis=0, return_inverse=True)[1].ravel()

@@ -130,7 +130,7 @@ def linearised(form: Form, task: Task, u: Any, weights: Any) -> tuple[Any, Any, 
 def minimise(form: Form, task: Task, starts: Any, weights: Any, *, tolerance: float) -> tuple[Any, Any]:
     """The places and the values of the minima that starts [lanes, free] lead to, each under its own weights [lanes, rows].
 
-    ``tolerance`` is of a last step, relative to the coordinates and the loss.
+    ``tolerance`` is of a last step, in the coordinates and in the loss relative to that of the start.
     """
     import optimistix
 
@@ -138,7 +138,7 @@ def minimise(form: Form, task: Task, starts: Any, weights: Any, *, tolerance: fl
         scale = jnp.maximum(_loss(form, task, start, weights), 1e-300)
         found = optimistix.minimise(
             lambda u, weights: _loss(form, task, u, weights) / scale,
-            optimistix.BFGS(rtol=tolerance, atol=tolerance / 100),
+            optimistix.BFGS(rtol=tolerance, atol=tolerance),
             start,
             args=weights,
             max_steps=STEPS,
