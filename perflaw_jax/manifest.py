@@ -43,7 +43,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise StoreError(f"{path} holds no perflaw results: there is no {MANIFEST} in it") from None
     except ValueError:
-        raise StoreError(f"{file} is not valid JSON") from None
+        way_out = "delete it and go on with --resume if a sweep was under way, else choose another directory"
+        raise StoreError(f"{file} is not valid JSON: {way_out}") from None
     if not _is_ours(manifest):
         raise StoreError(f"{file} is not a perflaw manifest")
     return manifest
