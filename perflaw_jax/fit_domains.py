@@ -108,7 +108,7 @@ def resampled_domain_losses(
     with jax.enable_x64(True):
         laws = []
         for loss, (names, vector) in zip(losses.T, found.places, strict=True):
-            data = {"flops": flops, "shares": shares, "loss": loss, "reference": np.exp(np.log(flops).mean())}
+            data = _data(flops, shares, loss)
             laws.append(jax.tree.map(np.asarray, _resampled(form, names, vector, data, weights.astype(float))))
     law = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1) if leaves[0].ndim > 1 else leaves[0], *laws)
     finite = [np.isfinite(leaf).reshape(len(weights), -1).all(axis=1) for leaf in jax.tree.leaves(law)]
@@ -140,7 +140,7 @@ def _fit_one(
     form: str, names: tuple[str, ...], flops: np.ndarray, shares: np.ndarray, loss: np.ndarray
 ) -> tuple[MixtureLosses, float, str, np.ndarray]:
     """Law of one domain (leaves [1], [1, S]), root mean square error of its logarithm, why the fit failed if it did, where."""
-    data = {"flops": flops, "shares": shares, "loss": loss, "reference": np.exp(np.log(flops).mean())}
+    data = _data(flops, shares, loss)
     floors = STARTS if "irreducible" in names else (0.0,)
     with jax.enable_x64(True):
 
@@ -152,6 +152,11 @@ def _fit_one(
         _, vector, failed = min((_minimise(objective, start) for start in starts), key=lambda found: found[0])
         law, error = jax.tree.map(np.asarray, _found(form, names, vector, data))
     return law, float(error), failed, vector
+
+
+def _data(flops: np.ndarray, shares: np.ndarray, loss: np.ndarray) -> dict[str, Any]:
+    """What the loss of one domain is fitted on."""
+    return {"flops": flops, "shares": shares, "loss": loss, "reference": np.exp(np.log(flops).mean())}
 
 
 def _minimise(objective: Any, vector: np.ndarray) -> tuple[float, np.ndarray, str]:

@@ -36,11 +36,11 @@ def check(problem, *, top=20, target=1024, pilot=8):
     brute = Brute(problem)
     with patch.object(module, "PILOT_BLOCKS", pilot):
         kept = sweep(problem, top=top, engine=Engine(problem, target=target))
-    same(kept, brute, top)
+    assert_same(kept, brute, top)
     return kept, brute
 
 
-def same(kept, brute, top):
+def assert_same(kept, brute, top):
     assert kept.top.finish().candidate_id.tolist() == brute.top(top).tolist()
     for best, expected in zip(kept.marginals.finish(), brute.marginals(), strict=True):
         assert best.candidate_id.tolist() == expected.tolist()
@@ -194,8 +194,8 @@ def test_halves_of_the_tiles_merge_to_the_whole_in_either_order():
         for _ in module.run(engine, half, range(i, engine.tiling.count, 2)):
             pass
     for first, second in (halves, halves[::-1]):
-        same(deepcopy(first).merge(deepcopy(second)), brute, 20)
-    same(Kept.empty(problem, top=20, marginals=True, counts=True).merge(deepcopy(halves[0])).merge(halves[1]), brute, 20)
+        assert_same(deepcopy(first).merge(deepcopy(second)), brute, 20)
+    assert_same(Kept.empty(problem, top=20, marginals=True, counts=True).merge(deepcopy(halves[0])).merge(halves[1]), brute, 20)
 
 
 REDUCED = Space(
