@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,10 +14,33 @@ import numpy as np
 from perflaw_jax.accounting import quantity
 from perflaw_jax.bounds import Interval, bound, interval
 from perflaw_jax.boxes import Grid
+from perflaw_jax.design import Design, Scalar
 from perflaw_jax.kernel import Task
-from perflaw_jax.objective import evaluate, make_design
+from perflaw_jax.objective import Bound, evaluate, make_design
 
 BATCH = 2048  # boxes per call: one trace
+ROUNDING = 1e-9  # relative: by so much the tokens that a budget buys may be rounded
+UNLIMITED = 1e300  # in place of infinity, of which arithmetic makes what has no bounds
+
+
+class WithinBudget(NamedTuple):
+    """A law for designs within a budget of training FLOPs: there it is the law itself, and a box of the grid is bounded better.
+
+    Tokens beyond what the budget buys count as what it buys. So the bound of a box does not take its most tokens together
+    with its largest model, which no design within the budget has.
+    """
+
+    law: Any
+    budget: Scalar  # training FLOPs
+
+    def raw(self, design: Design) -> Scalar:
+        """The law's raw score of what the budget buys."""
+        bought = (1 + ROUNDING) * jnp.minimum(self.budget, UNLIMITED) / (6 * quantity("active_params", design))
+        return self.law.raw(design._replace(training_tokens=jnp.minimum(1.0 * design.training_tokens, bought)))
+
+    def clamp(self, raw: Scalar) -> Scalar:
+        """The law's clamp."""
+        return self.law.clamp(raw)
 
 
 class Terms(NamedTuple):
@@ -47,6 +71,7 @@ class BoxBounds:
     """The compiled programs that bound a problem's boxes."""
 
     _task: Task
+    _columns: list[int]
 
     def __init__(self, grid: Grid, costs: tuple[str, ...]):
         with jax.enable_x64(True):
@@ -54,19 +79,21 @@ class BoxBounds:
         places = (Place(name, c.dims, c.rising, bool(np.all(c.low >= 0))) for name, c in grid.fields.items())
         self._form = Form(tuple(places), tuple(grid.constants.items()), costs)
 
-    def on(self, task: Task) -> BoxBounds:
-        """The same programs for a task: law, limits and what buys the tokens."""
+    def on(self, task: Task, costs: Sequence[int]) -> BoxBounds:
+        """The same programs for a task (law, limits and what buys the tokens) and some of the costs, by their places."""
         other = copy(self)
         other._task = task
+        other._columns = [0, 1, 2, *(3 + place for place in costs)]
         return other
 
     def least(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether a box may hold a feasible candidate [m], and the least of everything that ranks them [m, 3 + costs]."""
-        return self._run(_least, first, last)
+        feasible, least = self._run(_least, first, last)
+        return feasible, least[:, self._columns]
 
     def same(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
         """Of everything that ranks candidates, whether it is one and the same all over a box [m, 3 + costs]."""
-        return self._run(_same, first, last)
+        return self._run(_same, first, last)[:, self._columns]
 
     def _run(self, pick: Any, first: np.ndarray, last: np.ndarray) -> Any:
         parts, count = [], len(first)
@@ -101,7 +128,9 @@ def _field(place: Place, tables: tuple[Any, Any], first: Any, last: Any) -> Inte
 
 def _terms(constants: dict, costs: tuple[str, ...], task: Task, fields: dict) -> Terms:
     design = make_design({**constants, **fields}, task.spend)
-    e = evaluate(design, task.law, task.limits)
+    budget = task.limits.get("training_flops", Bound()).max
+    law = task.law if budget is None or task.spend is not None else WithinBudget(task.law, budget)
+    e = evaluate(design, law, task.limits)
     return Terms(e.feasible, (-e.score, e.training_flops, e.total_params, *(quantity(c, design) for c in costs)))
 
 

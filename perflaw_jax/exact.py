@@ -17,7 +17,7 @@ from perflaw_jax.boxes import BlockGrid, Boxes, Grid, split, unique
 from perflaw_jax.cuts import cut_axes
 from perflaw_jax.engine import Engine, Problem, as_batch, spread
 from perflaw_jax.frontier import Frontier
-from perflaw_jax.kernel import Task
+from perflaw_jax.kernel import Decided, Task
 from perflaw_jax.prune import open_to_front, open_to_top
 from perflaw_jax.reduce import TopK
 
@@ -94,7 +94,9 @@ class Searcher:
         problem: Problem | None = None,
         *,
         top: int = 10,
+        frontier: tuple[str, ...] | None = None,
         gap: float = 0.0,
+        least: float = -np.inf,
         tick: Callable[[Progress], None] = lambda progress: None,
         most_boxes: int = MOST_BOXES,
     ) -> Found:
@@ -103,7 +105,10 @@ class Searcher:
         Args:
             problem: the searcher's own if not given; another may differ in the numbers of its limits and law, and in ``spend``.
             top: how many of the best candidates to keep, 1 or more.
+            frontier: the costs, of those that the problem names, that the frontier minimises: all of them if not given, none
+                for no frontier.
             gap: leave out what cannot beat the last one kept, or the frontier, by more than this in score.
+            least: leave out what scores less; of that, candidates may be among those found.
             tick: called after every step.
             most_boxes: about how many boxes may wait; memory is a hundred bytes each.
 
@@ -111,7 +116,7 @@ class Searcher:
             UnboundedPrimitive: the law uses a primitive that has no bounds.
         """
         engine = self.engine if problem is None else self.engine.at(problem)
-        search = _Search(engine, self._bounds, top, gap, most_boxes)
+        search = _Search(engine, self._bounds, top, frontier, gap, least, most_boxes)
         search.start()
         while len(search.waiting.first):
             search.step()
@@ -127,19 +132,30 @@ def exact_search(problem: Problem, *, engine: Engine | None = None, **options: A
 class _Search:
     """The state of a search: what is kept, and the boxes that wait."""
 
-    def __init__(self, engine: Engine, bounds: BoxBounds, top: int, gap: float, most_boxes: int):
+    def __init__(
+        self,
+        engine: Engine,
+        bounds: BoxBounds,
+        top: int,
+        frontier: tuple[str, ...] | None,
+        gap: float,
+        least: float,
+        most_boxes: int,
+    ):
         problem = engine.problem
-        self.engine, self.gap, self.most_boxes = engine, gap, most_boxes
+        costs = problem.costs if frontier is None else frontier
+        self.costs = [problem.costs.index(cost) for cost in costs]
+        self.engine, self.gap, self.least, self.most_boxes = engine, gap, least, most_boxes
         self.grid = Grid(problem.space)
         self.blocks = BlockGrid(self.grid, engine.tiling)
-        self.bounds = bounds.on(Task(problem.law, dict(problem.limits), problem.space.spend))
-        self.top = TopK(top, len(problem.costs))
-        self.frontier = Frontier(len(problem.costs)) if problem.costs else None
+        self.bounds = bounds.on(Task(problem.law, dict(problem.limits), problem.space.spend), self.costs)
+        self.top = TopK(top, len(costs))
+        self.frontier = Frontier(len(costs)) if costs else None
         self.bounded = self.evaluated = self.near_ties = 0
         self.left_out = -np.inf  # best bound of what only the gap excused
         self.pruned = 1  # boxes waiting when all were last looked through
         ends = self.grid.everything()
-        unknown = np.full((1, 3 + len(problem.costs)), -np.inf)
+        unknown = np.full((1, 3 + len(costs)), -np.inf)
         self.waiting = Boxes(*ends, unknown, np.zeros(unknown.shape, bool))
 
     # --- good candidates, early ----------------------------------------------------------------------------------------
@@ -170,12 +186,16 @@ class _Search:
         """Evaluate blocks exactly and keep what is worth keeping."""
         for start in range(0, len(coordinates[0]), MOST_BLOCKS):
             some = [c[start : start + MOST_BLOCKS] for c in coordinates]
-            decided, ids, real = self.engine.decide(some)
+            decided, ids, real = self._decide(some)
             batch = as_batch(decided, ids, real)
             self.evaluated += int(real.sum())
             self.top.update(batch)
             if self.frontier is not None:
                 self.frontier.update(batch)
+
+    def _decide(self, coordinates: list[np.ndarray]) -> tuple[Decided, np.ndarray, np.ndarray]:
+        decided, ids, real = self.engine.decide(coordinates)
+        return decided._replace(costs=tuple(decided.costs[i] for i in self.costs)), ids, real
 
     # --- boxes ---------------------------------------------------------------------------------------------------------
 
@@ -233,7 +253,7 @@ class _Search:
         wanted = open_to_top(self.top, least, ids)
         if self.frontier is not None:
             wanted |= open_to_front(self.frontier.front, least, ids)
-        return wanted
+        return wanted & (-least[:, 0] >= self.least)
 
     def _settle_ties(self, boxes: Boxes) -> Boxes:
         """Where only rounding keeps boxes from being dropped, find out whether all their candidates are equal.
@@ -255,7 +275,7 @@ class _Search:
     def _ranks(self, places: np.ndarray) -> np.ndarray:
         """What ranks the candidates at some places [m, axes], as in ``Boxes.least`` [m, 3 + costs]."""
         blocks, lane = self.engine.tiling.block_of(self.grid.space.ids(self.grid.digits(places)))
-        decided, _, _ = self.engine.decide(blocks)
+        decided, _, _ = self._decide(blocks)
         ranks = (-decided.score, decided.training_flops, decided.total_params, *decided.costs)
         ranks = np.stack([rank[np.arange(len(lane)), lane] for rank in ranks], axis=1)
         return np.where(np.isnan(ranks), np.inf, ranks)
@@ -275,7 +295,7 @@ class _Search:
 
     def found(self) -> Found:
         """The result."""
-        upper = max(self.best, self.left_out)
+        upper = max(self.best, self.left_out, self.least)
         certificate = Certificate(self.grid.space.size, self.bounded, self.evaluated, self.best, upper)
         return Found(self.top, self.frontier, certificate)
 

@@ -256,6 +256,29 @@ def test_a_gap_is_proven():
     assert nearly.boxes < exactly.boxes and exactly.gap == 0 and exactly.upper == exactly.best
 
 
+def test_the_frontier_may_be_against_some_of_the_costs():
+    costs = ("training_flops", "total_params")
+    problem = Problem(dense_space(16, 16, 16, 16), DENSE, {"training_flops": Bound(max=1e23)}, costs)
+    for cost in costs:
+        found = search(problem, frontier=(cost,))
+        alone = search(replace(problem, costs=(cost,)))
+        np.testing.assert_array_equal(found.frontier.finish().candidate_id, alone.frontier.finish().candidate_id)
+        np.testing.assert_array_equal(found.frontier.finish().costs, alone.frontier.finish().costs)
+    assert search(problem, frontier=()).frontier is None
+
+
+def test_what_scores_too_little_is_left_out():
+    problem = Problem(dense_space(64, 64, 64, 64), DENSE, {"training_flops": Bound(max=1e24)})
+    best = exact_search(problem, top=1)
+    score = best.certificate.best
+    for least, same in ((score, True), (score - 1e-9, True), (score + 1e-9, False)):
+        found = search(problem, top=1, least=least)
+        assert (found.certificate.best == score) == same or not same
+        assert found.certificate.upper == pytest.approx(max(least, score), abs=0)
+        assert not same or found.top.finish().candidate_id == best.top.finish().candidate_id
+    assert search(problem, top=1, least=score + 1).certificate.boxes < search(problem, top=1).certificate.boxes
+
+
 def test_a_law_without_bounds_is_refused_in_one_line():
     law = FunctionLaw(lambda design: jax.scipy.special.gammaln(design.hidden_size))
     with pytest.raises(UnboundedPrimitive, match="^bounds: the primitive 'lgamma' .*") as caught:

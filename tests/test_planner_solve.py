@@ -6,6 +6,7 @@ import reference
 from brute import Brute
 from test_laws import PRINTED
 
+from perflaw_jax import box_bounds
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.job import make_problem
 from perflaw_jax.planner import solve as module
@@ -13,6 +14,7 @@ from perflaw_jax.planner import solvers, tables, words
 from perflaw_jax.planner.as_spec import spec_of
 from perflaw_jax.planner.inputs import check
 from perflaw_jax.planner.solve import by_layers, frontier, sensitivity, solve
+from perflaw_jax.planner.warm_up import QUESTIONS
 
 RANKINGS = {"performance": "Performance First", "balance": "Balance", "shallow": "Shallow Model First"}
 PAGES = {
@@ -71,11 +73,8 @@ def test_the_authors_rows_in_their_order(page, ranking):
     assert printed(solve(check({**asked, "ranking": ranking}))) == rows[: module.MOST_ROWS]
 
 
-@pytest.mark.parametrize("way", ["as the law is", "within the budget"])
 @pytest.mark.parametrize("kind", SMALL)
-def test_ranges_as_limits_are_the_ranges_of_a_spec(kind, way, monkeypatch):
-    if way == "within the budget":
-        monkeypatch.setattr(solvers, "QUICK", -1.0)
+def test_ranges_as_limits_are_the_ranges_of_a_spec(kind):
     inputs = check({**SMALL[kind], "kind": kind, "grid": "fine", "gamma": 1.1, "count": 2048})
     plan, spec = solve(inputs), spec_of(inputs)
     brute = Brute(make_problem(spec, find_law(spec.law).with_settings(spec.law_settings)))
@@ -150,11 +149,25 @@ def test_what_excludes_everything_is_named(asked, excludes):
 
 
 def test_a_law_that_takes_too_long_is_answered_from_a_coarser_grid(monkeypatch):
-    monkeypatch.setattr(solvers, "QUICK", -1.0)
     monkeypatch.setattr(solvers, "PATIENCE", -1.0)
     plan = solve(check({"grid": "fine", "law": "performance-dense"}))
     assert "coarser grid" in plan.note and len(plan.table) == module.MOST_ROWS
     assert (plan.table["training_flops"] <= plan.inputs.budget).all()
+
+
+def test_after_the_warm_up_other_rankings_and_ranges_compile_nothing():
+    for question in QUESTIONS:
+        solve(check(question))
+    compiled = programs()
+    for question in QUESTIONS:
+        for ranking in RANKINGS:
+            for ranges in ({}, {"days": 60, "min_layers": 10, "max_size": 500, "min_score": 40}):
+                assert not solve(check({**question, **ranges, "ranking": ranking})).table.empty
+    assert programs() == compiled
+
+
+def programs():
+    return box_bounds._over_boxes._cache_size(), solvers._scored._cache_size()
 
 
 def test_a_law_of_which_less_is_better():

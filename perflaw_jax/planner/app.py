@@ -18,7 +18,8 @@ from perflaw_jax.planner import as_spec, charts, tables, words
 from perflaw_jax.planner.inputs import InputError, Inputs, check
 from perflaw_jax.planner.sidebar import ask, show_messages
 from perflaw_jax.planner.solve import Plan, by_layers, frontier, sensitivity, solve
-from perflaw_jax.planner.solvers import TooSlow
+from perflaw_jax.planner.solvers import COSTS, TooSlow
+from perflaw_jax.planner.warm_up import warm_up
 from perflaw_jax.prediction import nearest_models
 from perflaw_jax.report.charts import frontier as frontier_chart
 from perflaw_jax.report.charts import marginal
@@ -27,7 +28,6 @@ from perflaw_jax.report.gather import real_models
 
 KEPT = 32  # answers of which the page need not ask again
 DOWNLOAD: Any = {"width": "stretch", "on_click": "ignore"}  # running the page anew could withdraw the file under the browser
-COSTS = ("training_flops", "total_params")
 
 
 def page() -> None:
@@ -82,6 +82,7 @@ def _answer(inputs: Inputs) -> None:
         _one_design(plan)
         _how_it_moves(plan)
     _link(inputs)
+    _warmed_up()
 
 
 def _designs(plan: Plan) -> None:
@@ -185,6 +186,11 @@ def _kept(what: str, answer: Callable[[Inputs], Any], inputs: Inputs) -> Any:
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
 def _remembered(what: str, link: tuple, _answer: Callable[[Inputs], Any], _inputs: Inputs) -> Any:
     return _answer(_inputs)
+
+
+@st.cache_resource(show_spinner=False)  # once per process; at the end of a page, of which it takes nothing then
+def _warmed_up() -> None:
+    warm_up()
 
 
 @st.cache_resource(show_spinner=False)

@@ -15,6 +15,7 @@ from perflaw_jax.planner.inputs import Inputs
 from perflaw_jax.space import Space
 
 BILLION = 10**9
+OPEN = Bound(-np.inf, np.inf)
 FFN_STEP = 4096  # of the authors' rules
 WORDS = {
     "training_flops max": "the training budget",

@@ -37,6 +37,8 @@ def serve(port: int, *, browser: bool) -> None:
     flags = {name.replace(".", "_"): value for name, value in options.items()}
     bootstrap.load_config_options(flags)
     bootstrap.run(str(SCRIPT), False, [], flags)
+    sys.stdout.flush()
+    os._exit(0)  # a thread may be compiling, which nothing can break off: Python's own end would abort in it
 
 
 def _check_free(port: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -29,8 +30,9 @@ from perflaw_jax.planner.solvers import Columns, Evaluated, Searched, Solver, To
 
 MOST_ROWS = 1000
 FACTORS = (0.5, 0.75, 1.25, 2.0)
-MOST_LAYERS = 24  # layer counts that the curve over them looks at
+MOST_LAYERS = 16  # layer counts that the curve over them looks at
 AUTHORS_DIGITS = 2  # of the MMLU, before they rank
+_ONE_AT_A_TIME = {"dense": Lock(), "moe": Lock()}  # two threads would both compile what each of them needs
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,12 @@ def solve(inputs: Inputs) -> Plan:
     Where a law does not let the search finish in time, a coarser grid is evaluated instead, and ``note`` says so.
     """
     began = time.perf_counter()
-    try:
-        return _solve(inputs, _solver(inputs), "", began)
-    except (TooSlow, UnboundedPrimitive):
-        note = f"{inputs.law_name} cannot be searched exactly in time: these are the best of a coarser grid"
-        return _solve(inputs, _coarse(*_law_key(inputs), inputs.shared, inputs.leading), note, began)
+    with _ONE_AT_A_TIME[inputs.kind]:
+        try:
+            return _solve(inputs, _solver(inputs), "", began)
+        except (TooSlow, UnboundedPrimitive):
+            note = f"{inputs.law_name} cannot be searched exactly in time: these are the best of a coarser grid"
+            return _solve(inputs, _coarse(*_law_key(inputs), inputs.shared, inputs.leading), note, began)
 
 
 def _solve(inputs: Inputs, solver: Solver, note: str, began: float) -> Plan:
@@ -104,11 +107,7 @@ def frontier(plan: Plan, cost: str) -> pd.DataFrame:
 
 
 def sensitivity(plan: Plan) -> list[Shift]:
-    """How the best score moves with each end of each limit, those that bind first; the first is the training budget.
-
-    Only what can matter is searched: loosening a limit that does not bind changes nothing, nor does tightening one that the
-    best design still meets.
-    """
+    """How the best score moves with each end of each limit, those that bind first; the first is the training budget."""
     best = plan.solver.best(plan.limits)
     if best is None:
         return []
@@ -117,21 +116,43 @@ def sensitivity(plan: Plan) -> list[Shift]:
 
 
 def _shift(plan: Plan, end: str, best: Columns) -> Shift:
-    at, score = value_at(plan.limits, end), float(best["score"][0])
-    free = _score(plan, without(plan.limits, end))
+    at, away = value_at(plan.limits, end), 1 if end.endswith(" max") else -1
+    factors = sorted(FACTORS, key=lambda factor: away * factor)  # those that loosen the limit last, the nearest of them first
+    looser = [factor for factor in factors if away * (factor - 1) * at > 0]
     scores = {}
-    for factor in FACTORS:
-        to = at * factor
-        looser = (to > at) == end.endswith(" max")
-        unchanged = free <= score if looser else meets(best, end, to)
-        scores[factor] = score if unchanged else _score(plan, moved(plan.limits, end, to))
+    found: Columns | None = best
+    for factor in [factor for factor in factors if factor not in looser][::-1]:
+        found = _tightened(plan, end, at * factor, found)
+        scores[factor] = _score(found)
+    found, last = best, at
+    for factor in looser:
+        found, last = _loosened(plan, end, last, at * factor, found), at * factor
+        scores[factor] = _score(found)
+    free = _score(_loosened(plan, end, last, away * np.inf, found))
     sign = 1 if plan.inputs.entry.higher_is_better else -1
-    return Shift(end, at, {factor: sign * value for factor, value in scores.items()}, sign * free, free > score)
+    return Shift(end, at, {factor: sign * scores[factor] for factor in FACTORS}, sign * free, free > _score(best))
 
 
-def _score(plan: Plan, limits: Limits) -> float:
-    best = plan.solver.best(limits)
-    return float("nan") if best is None else float(best["score"][0])
+def _tightened(plan: Plan, end: str, to: float, best: Columns | None) -> Columns | None:
+    """The best design under a stricter limit: the best of a looser one, where it still meets it."""
+    if best is None or meets(best, end, to):
+        return best
+    return None if end == "score min" else plan.solver.best(moved(plan.limits, end, to))
+
+
+def _loosened(plan: Plan, end: str, at: float, to: float, best: Columns) -> Columns:
+    """The best design under a looser limit: the one known, or a better one of what the limit now lets in."""
+    if end == "score min":
+        return best
+    other = "min" if end.endswith(" max") else "max"
+    name = end.split()[0]
+    beyond = plan.limits[name]._replace(**{other: float(np.nextafter(at, to)), end.split()[1]: float(to)})
+    found = plan.solver.best({**plan.limits, name: beyond}, least=_score(best))
+    return best if found is None or _score(found) <= _score(best) else found
+
+
+def _score(design: Columns | None) -> float:
+    return float("nan") if design is None else float(design["score"][0])
 
 
 def by_layers(plan: Plan) -> pd.DataFrame:

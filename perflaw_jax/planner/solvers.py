@@ -14,16 +14,15 @@ from perflaw_jax.accounting import quantity
 from perflaw_jax.design import FIELDS, Design, Scalar
 from perflaw_jax.engine import Problem
 from perflaw_jax.exact import Found, Progress, Searcher
-from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import evaluate, make_design
-from perflaw_jax.planner.limits import Limits, allowed, in_reach, value_at
-from perflaw_jax.planner.ranking import Balance, ShallowFirst, WithinBudget
+from perflaw_jax.planner.limits import OPEN, Limits, allowed, in_reach
+from perflaw_jax.planner.ranking import NONE, RANKINGS, Ranked
 from perflaw_jax.space import Space
 
 BATCH = 8192  # designs per call: one trace for each law
-QUICK, PATIENCE = 0.7, 5.0  # seconds that a search may take by the law as it is, and then by its bounds within the budget
+PATIENCE = 5.0  # seconds that a search may take
 FRONTIER_GAP = 0.05  # of a score: frontiers may miss what is better by less
-RANKINGS: dict[str, Callable[[Any, float], Any]] = {"balance": Balance, "shallow": ShallowFirst}
+COSTS = ("training_flops", "total_params")  # of frontiers
 
 Columns = dict[str, np.ndarray]  # Design fields, total_params, active_params, training_flops, raw, score: float64 [n] each
 
@@ -44,8 +43,8 @@ class Solver(Protocol):
         """How many designs the limits on the grid's own fields leave."""
         ...
 
-    def best(self, limits: Limits) -> Columns | None:
-        """The design of the best score, or None where the limits leave none."""
+    def best(self, limits: Limits, least: float = -np.inf) -> Columns | None:
+        """The design of the best score, None where the limits leave none; where it is below ``least``, any or None."""
         ...
 
     def top(self, limits: Limits, ranking: str, count: int) -> Columns:
@@ -67,9 +66,9 @@ class Searched(NamedTuple):
         """See `Solver`."""
         return in_reach(self.space, limits)
 
-    def best(self, limits: Limits) -> Columns | None:
+    def best(self, limits: Limits, least: float = -np.inf) -> Columns | None:
         """See `Solver`."""
-        found = self._search(limits, 1)
+        found = self._search(limits, 1, least=least)
         return self._columns(found.top.finish().candidate_id) if found.certificate.best > -np.inf else None
 
     def top(self, limits: Limits, ranking: str, count: int) -> Columns:
@@ -78,33 +77,15 @@ class Searched(NamedTuple):
 
     def frontier(self, limits: Limits, cost: str) -> Columns:
         """See `Solver`; to within ``FRONTIER_GAP``."""
-        found = self._search(limits, 1, costs=(cost,), gap=FRONTIER_GAP)
+        found = self._search(limits, 1, frontier=(cost,), gap=FRONTIER_GAP)
         assert found.frontier is not None
         return self._columns(found.frontier.finish().candidate_id)
 
-    def _search(
-        self, limits: Limits, top: int, ranking: str = "performance", costs: tuple[str, ...] = (), gap: float = 0.0
-    ) -> Found:
-        """Search as the law is written, and where that takes long by its bounds within the budget: often one is fast.
-
-        Both are exact, and which is the faster is not known beforehand.
-        """
-        searcher, bought = _searcher(_Key(self.space), costs), limits["training_flops"].max
-
-        def by(law: Any, patience: float) -> Found:
-            problem = self._problem(law, limits, ranking, costs)
-            return searcher.search(problem, top=top, gap=gap, tick=_until(patience))
-
-        try:
-            return by(self.law, QUICK)
-        except TooSlow:
-            return by(WithinBudget(self.law, bought), PATIENCE)
-
-    def _problem(self, law: Any, limits: Limits, ranking: str, costs: tuple[str, ...]) -> Problem:
-        if ranking in RANKINGS:  # the least score goes inside: outside, it would be held against the ranking value
-            law = RANKINGS[ranking](law, value_at(limits, "score min"))
-            limits = {name: bound for name, bound in limits.items() if name != "score"}
-        return Problem(self.space, law, limits, costs)
+    def _search(self, limits: Limits, top: int, ranking: str = "performance", **options: Any) -> Found:
+        least = limits["score"].min
+        law = Ranked(self.law, RANKINGS[ranking], NONE if least is None else max(least, NONE))
+        problem = Problem(self.space, law, {**limits, "score": OPEN}, COSTS)
+        return _searcher(_Key(self.space)).search(problem, top=top, tick=_until(PATIENCE), **{"frontier": (), **options})
 
     def _columns(self, ids: np.ndarray) -> Columns:
         return scored(self.space.fields(self.space.digits(ids)), self.law)
@@ -134,9 +115,9 @@ class _Key(NamedTuple):
         return isinstance(other, _Key) and self.space is other.space
 
 
-@lru_cache(16)
-def _searcher(key: _Key, costs: tuple[str, ...]) -> Searcher:
-    return Searcher(Problem(key.space, LAWS["performance-moe"].law, {}, costs))
+@lru_cache(4)
+def _searcher(key: _Key) -> Searcher:
+    return Searcher(Problem(key.space, None, {}, COSTS))
 
 
 class Evaluated:
@@ -153,7 +134,7 @@ class Evaluated:
         """See `Solver`."""
         return in_reach(self.space, limits)
 
-    def best(self, limits: Limits) -> Columns | None:
+    def best(self, limits: Limits, least: float = -np.inf) -> Columns | None:
         """See `Solver`."""
         rows = self._feasible(limits)
         return self._take(rows[[np.argmax(self.columns["score"][rows])]]) if len(rows) else None

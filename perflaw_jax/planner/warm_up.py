@@ -1,0 +1,20 @@
+"""The programs that most questions need, compiled while a user looks at the first page."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+from perflaw_jax.planner.inputs import check
+from perflaw_jax.planner.solve import solve
+
+QUESTIONS = ({"grid": "fine"}, {"kind": "moe", "grid": "fine"})  # their programs serve every ranking and range
+
+
+def warm_up() -> None:
+    """Answer ``QUESTIONS`` in a thread of its own."""
+    Thread(target=_answer, name="warm-up", daemon=True).start()
+
+
+def _answer() -> None:
+    for question in QUESTIONS:
+        solve(check(question))
