@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from perflaw_jax.accounting import quantity
-from perflaw_jax.bounds import Interval, bound, interval
+from perflaw_jax.bounds import Interval, bound, highest, interval
 from perflaw_jax.boxes import Grid
 from perflaw_jax.design import Design, Scalar
 from perflaw_jax.kernel import Task
@@ -76,6 +76,7 @@ class BoxBounds:
     def __init__(self, grid: Grid, costs: tuple[str, ...]):
         with jax.enable_x64(True):
             self._tables = jax.device_put({name: (c.low, c.high) for name, c in grid.fields.items()})
+        self._pick = _least
         places = (Place(name, c.dims, c.rising, bool(np.all(c.low >= 0))) for name, c in grid.fields.items())
         self._form = Form(tuple(places), tuple(grid.constants.items()), costs)
 
@@ -86,9 +87,15 @@ class BoxBounds:
         other._columns = [0, 1, 2, *(3 + place for place in costs)]
         return other
 
+    def sharpened(self) -> BoxBounds:
+        """Sharper bounds of the score, by where the law rises and falls: fewer boxes, each of several times the work."""
+        other = copy(self)
+        other._pick = _least_by_slopes
+        return other
+
     def least(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether a box may hold a feasible candidate [m], and the least of everything that ranks them [m, 3 + costs]."""
-        feasible, least = self._run(_least, first, last)
+        feasible, least = self._run(self._pick, first, last)
         return feasible, least[:, self._columns]
 
     def same(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -112,8 +119,7 @@ def _padded(places: np.ndarray) -> np.ndarray:
 @partial(jax.jit, static_argnums=(0, 1))
 def _over_boxes(pick: Any, form: Form, first: Any, last: Any, tables: dict, task: Task) -> Any:
     def one(first: Any, last: Any) -> Any:
-        fields = {place.field: _field(place, tables[place.field], first, last) for place in form.places}
-        return pick(bound(partial(_terms, dict(form.constants), form.costs, task))(fields))
+        return pick(form, task, {place.field: _field(place, tables[place.field], first, last) for place in form.places})
 
     return jax.vmap(one)(first, last)
 
@@ -126,17 +132,34 @@ def _field(place: Place, tables: tuple[Any, Any], first: Any, last: Any) -> Inte
     return interval(low[begins], high[ends], positive=place.positive)
 
 
-def _terms(constants: dict, costs: tuple[str, ...], task: Task, fields: dict) -> Terms:
-    design = make_design({**constants, **fields}, task.spend)
-    budget = task.limits.get("training_flops", Bound()).max
-    law = task.law if budget is None or task.spend is not None else WithinBudget(task.law, budget)
-    e = evaluate(design, law, task.limits)
-    return Terms(e.feasible, (-e.score, e.training_flops, e.total_params, *(quantity(c, design) for c in costs)))
-
-
-def _least(terms: Terms) -> tuple[Any, Any]:
+def _least(form: Form, task: Task, fields: dict[str, Interval]) -> tuple[Any, Any]:
+    terms = bound(partial(_terms, form, task))(fields)
     return terms.feasible.upper, jnp.stack([jnp.asarray(rank.lower, float) for rank in terms.ranks])
 
 
-def _same(terms: Terms) -> Any:
+def _least_by_slopes(form: Form, task: Task, fields: dict[str, Interval]) -> tuple[Any, Any]:
+    feasible, least = _least(form, task, fields)
+    law = _law(task)
+    raw = highest(lambda fields: 1.0 * law.raw(_design(form, task, fields)))(fields)
+    score = bound(lambda raw: 1.0 * law.clamp(raw))(raw)
+    return feasible, least.at[0].max(-jnp.asarray(score.upper, float))
+
+
+def _same(form: Form, task: Task, fields: dict[str, Interval]) -> Any:
+    terms = bound(partial(_terms, form, task))(fields)
     return jnp.stack([rank.same for rank in terms.ranks])
+
+
+def _terms(form: Form, task: Task, fields: dict) -> Terms:
+    design = _design(form, task, fields)
+    e = evaluate(design, _law(task), task.limits)
+    return Terms(e.feasible, (-e.score, e.training_flops, e.total_params, *(quantity(c, design) for c in form.costs)))
+
+
+def _design(form: Form, task: Task, fields: Mapping[str, Any]) -> Design:
+    return make_design({**dict(form.constants), **fields}, task.spend)
+
+
+def _law(task: Task) -> Any:
+    budget = task.limits.get("training_flops", Bound()).max
+    return task.law if budget is None or task.spend is not None else WithinBudget(task.law, budget)

@@ -28,6 +28,7 @@ LEAF = 2  # blocks of neighbouring candidates in a box that is evaluated rather 
 MOST_BOXES = 2**19  # waiting; beyond, the smallest come first
 MOST_BLOCKS = 2**14  # evaluated at a time
 NEAR = 1e-9  # relative: how near to a tie rounding may have brought a box
+SHARPEN_AFTER = 2**20  # boxes bounded: a search that goes on for longer is worth another program, of sharper bounds
 FEW = 256  # boxes so near a tie that are simply cut further
 
 
@@ -153,6 +154,7 @@ class _Search:
         self.frontier = Frontier(len(costs)) if costs else None
         self.bounded = self.evaluated = self.near_ties = 0
         self.left_out = -np.inf  # best bound of what only the gap excused
+        self.sharp = False
         self.pruned = 1  # boxes waiting when all were last looked through
         ends = self.grid.everything()
         unknown = np.full((1, 3 + len(costs)), -np.inf)
@@ -201,6 +203,8 @@ class _Search:
 
     def step(self) -> None:
         """Take the most promising boxes: evaluate the small ones, cut the others."""
+        if self.bounded > SHARPEN_AFTER and not self.sharp:
+            self._sharpen()
         picked = self._pick()
         picked = picked.take(self._open(picked))
         if not len(picked.first):
@@ -238,6 +242,11 @@ class _Search:
         boxes = Boxes(first, last, np.maximum(least, parents.least), parents.exact).take(feasible)
         boxes = boxes._replace(least=np.where(boxes.exact, parents.least[feasible], boxes.least))
         return self._settle_ties(boxes.take(self._open(boxes)))
+
+    def _sharpen(self) -> None:
+        """From here on bounds by slopes, for what waits as well."""
+        self.sharp, self.bounds = True, self.bounds.sharpened()
+        self.waiting = self._bounded(*self.waiting[:2], self.waiting)
 
     def _open(self, boxes: Boxes) -> np.ndarray:
         """Mask of the boxes that may hold something to keep."""

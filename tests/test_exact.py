@@ -33,12 +33,13 @@ few = settings(
 )
 
 
-def search(problem, *, pilot=1, seeds=1, few=0, **options):
+def search(problem, *, pilot=1, seeds=1, few=0, sharpen=exact.SHARPEN_AFTER, **options):
     """An exact search that is told little beforehand, so that the boxes are what finds."""
     with (
         patch.object(exact, "PILOT_BLOCKS", pilot),
         patch.object(exact, "SEEDS", seeds),
         patch.object(exact, "FEW", few),
+        patch.object(exact, "SHARPEN_AFTER", sharpen),
         patch.object(box_bounds, "BATCH", 256),
     ):
         return exact_search(problem, **options)
@@ -83,6 +84,13 @@ def test_search_is_the_brute_force(family, top, seeds, few):
         check(problem, top=top, seeds=seeds, few=few)
 
 
+@settings(few, max_examples=2)
+@given(family=families(size=6, keep_fixed=True), top=st.integers(1, 50))
+def test_search_by_slopes_is_the_brute_force(family, top):
+    for problem in family:
+        check(problem, top=top, sharpen=0)
+
+
 # --- fixed tricky cases ------------------------------------------------------------------------------------------------
 
 
@@ -125,13 +133,15 @@ def one_field(design):
     return jnp.log(design.hidden_size)
 
 
-def test_laws_of_the_users():
+@pytest.mark.parametrize("sharpen", [0, exact.SHARPEN_AFTER])
+def test_laws_of_the_users(sharpen):
     for law in OneOf.each(gaps, infinite, stepped, never, one_field):
-        check(Problem(SPACE, law, {"score": Bound(min=3.0)}, ("training_flops",)), top=40)
+        check(Problem(SPACE, law, {"score": Bound(min=3.0)}, ("training_flops",)), top=40, sharpen=sharpen)
 
 
-def test_a_network_of_the_users():
-    check(Problem(SPACE, FunctionLaw(network), {"score": Bound(min=3.0)}), top=40)
+@pytest.mark.parametrize("sharpen", [0, exact.SHARPEN_AFTER])
+def test_a_network_of_the_users(sharpen):
+    check(Problem(SPACE, FunctionLaw(network), {"score": Bound(min=3.0)}), top=40, sharpen=sharpen)
 
 
 def test_a_law_of_which_less_is_better():
@@ -254,6 +264,13 @@ def test_a_gap_is_proven():
     exactly, nearly = (exact_search(problem, top=1, gap=gap).certificate for gap in (0.0, 0.5))
     assert 0 < nearly.gap <= 0.5 and nearly.best <= exactly.best <= nearly.upper
     assert nearly.boxes < exactly.boxes and exactly.gap == 0 and exactly.upper == exactly.best
+
+
+def test_bounds_by_slopes_take_fewer_boxes():
+    problem = Problem(dense_space(128, 128, 128, 128), DENSE, {"training_flops": Bound(max=1e24)})
+    plain, sharp = (search(problem, sharpen=after, seeds=8, pilot=1024) for after in (exact.SHARPEN_AFTER, 0))
+    assert sharp.top.finish().candidate_id.tolist() == plain.top.finish().candidate_id.tolist()
+    assert sharp.certificate.boxes < 0.9 * plain.certificate.boxes
 
 
 def test_the_frontier_may_be_against_some_of_the_costs():

@@ -4,3 +4,4 @@ from perflaw_jax.bounds.interpreter import UnboundedPrimitive as UnboundedPrimit
 from perflaw_jax.bounds.interpreter import bound as bound
 from perflaw_jax.bounds.intervals import Interval as Interval
 from perflaw_jax.bounds.intervals import interval as interval
+from perflaw_jax.bounds.slopes import highest as highest

@@ -56,7 +56,7 @@ def bound(function: Callable) -> Callable:
 
         points = [jax.ShapeDtypeStruct(leaves[i].lower.shape, leaves[i].lower.dtype) for i in varying]
         jaxpr, shape = jax.make_jaxpr(of_varying, return_shape=True)(*points)
-        results = _Interpreter().run(jaxpr.jaxpr, jaxpr.consts, [leaves[i] for i in varying])
+        results = Interpreter().run(jaxpr.jaxpr, jaxpr.consts, [leaves[i] for i in varying])
         return jax.tree.unflatten(jax.tree.structure(shape), [finished(lift(result)) for result in results])
 
     return bounded
@@ -66,7 +66,7 @@ def _is_interval(leaf: Any) -> bool:
     return isinstance(leaf, Interval)
 
 
-class _Interpreter:
+class Interpreter:
     """Evaluates a jaxpr on operands of which some are Intervals; what does not depend on these stays a plain array.
 
     Equal equations are evaluated once: the program stays small, and the rules see where two operands are one value.
