@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput import dense_space
+from perflaw_jax.certificate import Found, Progress
 from perflaw_jax.engine import Engine, Problem
-from perflaw_jax.exact import Found, Progress, Searcher
+from perflaw_jax.exact import Searcher
 from perflaw_jax.exhaustive import sweep
 from perflaw_jax.laws import LAWS
 from perflaw_jax.objective import Bound

@@ -27,9 +27,10 @@ class Boxes(NamedTuple):
     least: np.ndarray  # float64 [m, 3 + costs]
     exact: np.ndarray  # bool [m, 3 + costs], whether every candidate of the box has the very value in ``least``
 
-    def take(self, index) -> Boxes:
-        """The boxes at an index array, slice or mask."""
-        return Boxes(*(column[index] for column in self))
+    def take(self, index: np.ndarray) -> Boxes:
+        """The boxes at an index array or a mask."""
+        rows = np.flatnonzero(index) if index.dtype == bool else index
+        return Boxes(*(column.take(rows, axis=0) for column in self))  # five times faster than by brackets
 
     @staticmethod
     def join(parts: Sequence[Boxes]) -> Boxes:

@@ -7,13 +7,13 @@ are evaluated candidate by candidate as in a sweep. What remains is the sweep's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from perflaw_jax.box_bounds import BoxBounds
 from perflaw_jax.boxes import BlockGrid, Boxes, Grid, split, unique
+from perflaw_jax.certificate import Certificate, Found, Progress
 from perflaw_jax.cuts import cut_axes
 from perflaw_jax.engine import Engine, Problem, as_batch, spread
 from perflaw_jax.frontier import Frontier
@@ -23,58 +23,13 @@ from perflaw_jax.reduce import TopK
 
 PILOT_BLOCKS = 1024
 SEEDS = 8  # candidates whose surroundings are tried while that finds better ones
-PARENTS = 2048  # boxes cut at a time
+PARENTS = (1024, 4096)  # boxes cut at a time: of many an eighth, since choosing them takes time as well
 LEAF = 2  # blocks of neighbouring candidates in a box that is evaluated rather than cut
 MOST_BOXES = 2**19  # waiting; beyond, the smallest come first
 MOST_BLOCKS = 2**14  # evaluated at a time
 NEAR = 1e-9  # relative: how near to a tie rounding may have brought a box
 SHARPEN_AFTER = 2**20  # boxes bounded: a search that goes on for longer is worth another program, of sharper bounds
 FEW = 256  # boxes so near a tie that are simply cut further
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Proof of a search's result.
-
-    Attributes:
-        candidates: how many the space holds; each was evaluated, or lies in a box that was shown not to matter.
-        boxes: how many boxes were bounded.
-        evaluated: how many candidates were evaluated one by one.
-        best: the best score found, -inf if no candidate is feasible.
-        upper: no candidate that was left out scores more; ``best`` where the search is complete.
-    """
-
-    candidates: int
-    boxes: int
-    evaluated: int
-    best: float
-    upper: float
-
-    @property
-    def gap(self) -> float:
-        """How much better than the best found a candidate could still be: 0 for a complete search."""
-        return self.upper - self.best if self.upper > self.best else 0.0
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found: reducers as a sweep keeps them. How many candidates are feasible is not known to it."""
-
-    top: TopK
-    frontier: Frontier | None
-    certificate: Certificate
-    marginals: None = None
-    counts: None = None
-
-
-class Progress(NamedTuple):
-    """How far a search is."""
-
-    settled: float  # share of the candidates, from 0 to 1
-    boxes: int  # bounded so far
-    waiting: int  # boxes still to be looked into
-    best: float  # score found, -inf if none
-    upper: float  # bound of what may still be found
 
 
 class Searcher:
@@ -219,13 +174,13 @@ class _Search:
             self.waiting = Boxes.join([self.waiting, self._bounded(first, last, large.take(parent))])
         if len(self.waiting.first) > 2 * self.pruned:
             self.waiting = self.waiting.take(self._open(self.waiting))
-            self.pruned = max(PARENTS, len(self.waiting.first))
+            self.pruned = max(2 * PARENTS[0], len(self.waiting.first))
 
     def _pick(self) -> Boxes:
         """Take the boxes to be cut from those waiting: the best, or the smallest where too many wait."""
         boxes = self.waiting
         crowded = len(boxes.first) > self.most_boxes
-        count = max(1, min(PARENTS, self.most_boxes // 16))
+        count = max(1, min(int(np.clip(len(boxes.first) // 8, *PARENTS)), self.most_boxes // 16))
         if len(boxes.first) <= count:
             chosen = np.ones(len(boxes.first), bool)
         elif crowded:

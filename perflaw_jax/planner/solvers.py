@@ -11,9 +11,10 @@ import jax
 import numpy as np
 
 from perflaw_jax.accounting import quantity
+from perflaw_jax.certificate import Found, Progress
 from perflaw_jax.design import FIELDS, Design, Scalar
 from perflaw_jax.engine import Problem
-from perflaw_jax.exact import Found, Progress, Searcher
+from perflaw_jax.exact import Searcher
 from perflaw_jax.objective import evaluate, make_design
 from perflaw_jax.planner.limits import OPEN, Limits, allowed, in_reach
 from perflaw_jax.planner.ranking import NONE, RANKINGS, Ranked

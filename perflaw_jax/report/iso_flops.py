@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perflaw_jax.certificate import Progress
 from perflaw_jax.columns import Columns
 from perflaw_jax.curve import within
 from perflaw_jax.engine import Problem
-from perflaw_jax.exact import Progress, Searcher
+from perflaw_jax.exact import Searcher
 from perflaw_jax.objective import Bound
 from perflaw_jax.reduce import Batch
 from perflaw_jax.report.tables import Feasible
