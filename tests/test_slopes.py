@@ -77,6 +77,22 @@ def test_laws():
 
 
 @pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.astype(jnp.astype(x, jnp.float32), x.dtype) - 0.9999999 * x,
+        lambda x: (1e9 * x + 0.1) - 1e9 * x + 1e-9 * x,
+        lambda x: (jnp.exp(30 * x) + x) - jnp.exp(30 * x) - 1.1 * x,
+    ],
+)
+def test_rounding_may_rise_where_the_function_falls(function):
+    random = np.random.default_rng(0)
+    lower = random.uniform(0.5, 1, (BOXES, 1))
+    upper = lower + random.choice([1e-9, 1e-7, 1e-3], (BOXES, 1))
+    points = random.uniform(lower[:, None], upper[:, None], (BOXES, 400, 1))
+    assert_highest([lambda x: function(x[0])], lower, upper, points)
+
+
+@pytest.mark.parametrize(
     ("function", "ends", "expected"),
     [
         (lambda x: x - x**2 / 4, (0.5, 1.5), 1.5 - 1.5**2 / 4),  # rises to 2

@@ -22,7 +22,7 @@ from perflaw_jax.bounds.table import RULES
 Slope = Interval | None
 Derivative = Callable[..., Interval]
 
-LINEAR = frozenset({"add", "add_any", "sub", "neg", "reduce_sum", "cumsum", "convert_element_type"})
+LINEAR = frozenset({"add", "add_any", "sub", "neg", "reduce_sum", "cumsum"})
 """Primitives that do to slopes what they do to values; so do those that only move elements."""
 
 
@@ -47,6 +47,15 @@ def elementwise(*partials: Callable[..., Any]) -> Derivative:
         return reduce(rules.add, parts)
 
     return rule
+
+
+def converted(result: Interval, operands: Sequence[Any], slopes: Sequence[Slope], **_: Any) -> Interval:
+    """The same slope in another type of real numbers."""
+    (slope,), kind = slopes, result.lower.dtype
+    assert slope is not None
+    lower, upper = (jnp.asarray(end, kind) for end in (slope.lower, slope.upper))
+    error = jnp.finfo(kind).eps
+    return Interval(lower - error * abs(lower), upper + error * abs(upper), slope.nan)
 
 
 def quotient(result: Interval, operands: Sequence[Any], slopes: Sequence[Slope], **_: Any) -> Interval:
@@ -184,6 +193,7 @@ DERIVATIVES: dict[str, Derivative] = {
     "min": smaller,
     "clamp": clamped,
     "select_n": chosen,
+    "convert_element_type": converted,
     "reduce_max": along(lambda ndim, axes, **_: tuple(axes)),
     "reduce_min": along(lambda ndim, axes, **_: tuple(axes)),
     "sort": along(lambda ndim, dimension, **_: (dimension,), keep=True),

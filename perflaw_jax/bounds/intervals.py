@@ -86,7 +86,7 @@ def may_be_nan(x: Interval) -> Scalar:
 
 def outward(lower: Scalar, upper: Scalar, *, positive: bool = False, ulps: float = ARITHMETIC) -> tuple[Scalar, Scalar]:
     """Bounds widened by ``ulps`` machine epsilons."""
-    error = float(ulps * jnp.finfo(lower.dtype).eps)
+    error = np.asarray(ulps * jnp.finfo(lower.dtype).eps, lower.dtype)  # a plain number would be a float64 to lax
     if positive:
         return lax.mul(lower, 1 - error), lax.mul(upper, 1 + error)
     return lax.sub(lower, lax.mul(lax.abs(lower), error)), lax.add(upper, lax.mul(lax.abs(upper), error))

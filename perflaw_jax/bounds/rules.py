@@ -215,7 +215,7 @@ def monotone(
             low, high, nan = jnp.minimum(low, most), jnp.minimum(high, most), either(nan, ~(x.upper <= most))
         lower, upper = outward(function(low), function(high), positive=positive, ulps=ulps)
         if slack:
-            error = slack * float(jnp.finfo(low.dtype).eps)
+            error = np.asarray(slack * jnp.finfo(low.dtype).eps, low.dtype)
             lower, upper = lax.sub(lower, error), lax.add(upper, error)
             lower = jnp.maximum(lower, 0) if positive else lower
         return Interval(lower, upper, nan, x.same, positive)
@@ -268,7 +268,7 @@ def wave(function: Callable) -> Rule:
     """Sine or cosine: sharp at a point, otherwise anything from -1 to 1."""
 
     def rule(x: Interval, **_: Any) -> Interval:
-        point, error = x.lower == x.upper, TRANSCENDENTAL * float(jnp.finfo(x.lower.dtype).eps)
+        point, error = x.lower == x.upper, np.asarray(TRANSCENDENTAL * jnp.finfo(x.lower.dtype).eps, x.lower.dtype)
         value = function(x.lower)
         lower, upper = where(point, value, -1), where(point, value, 1)
         return Interval(lax.sub(lower, error), lax.add(upper, error), may_be_nan(x), x.same)

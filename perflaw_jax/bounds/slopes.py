@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from perflaw_jax.bounds.derivatives import DERIVATIVES, LINEAR, unknown
 from perflaw_jax.bounds.interpreter import Interpreter, bound
 from perflaw_jax.bounds.intervals import Interval, finished, is_float, lift, may_be_nan, where
 from perflaw_jax.bounds.table import CALLS, MOVES, RULES
 
-ROUNDING = 256  # machine epsilons, of the magnitude over the whole box, that rounding may take from a rise
+ROUNDING = 1024  # machine epsilons, of the magnitude over the whole box, that rounding may take from a rise
+CANCELLED = 256  # times smaller than its operands: of so small a sum or difference rounding leaves too little to know its slope
 
 Slopes = Mapping[int, Interval]  # place of the input -> bounds of the derivative along it; zero along those not named
 
@@ -35,17 +38,18 @@ def highest(function: Callable[[Mapping[str, Any]], Any]) -> Callable[[Mapping[s
 
     def sharpened(inputs: Mapping[str, Interval]) -> Interval:
         names = list(inputs)
-        value, slopes = _with_slopes(lambda *points: function(dict(zip(names, points, strict=True))), inputs.values())
+        value, slopes, doubt, epsilon = _with_slopes(
+            lambda *points: function(dict(zip(names, points, strict=True))), [*inputs.values()]
+        )
         value = finished(value)
-        sure = ~jnp.asarray(value.nan)  # where it may be undefined, what lies between two points says nothing
+        sure = ~(jnp.asarray(value.nan) | doubt)  # where it may be undefined, what lies between two points says nothing
         side = {}
         for place, (name, x) in enumerate(inputs.items()):
             slope = slopes.get(place)
             rises, falls = (sure, sure) if slope is None else (sure & sign for sign in _signs(slope))
             lower, upper = where(rises, x.upper, x.lower), where(falls & ~rises, x.lower, x.upper)
             side[name] = replace(x, lower=lower, upper=upper)
-        error = ROUNDING * float(jnp.finfo(value.lower.dtype).eps)
-        upper = bound(function)(side).upper + error * (1 + abs(value.lower) + abs(value.upper))
+        upper = bound(function)(side).upper + ROUNDING * epsilon * (1 + abs(value.lower) + abs(value.upper))
         return replace(value, upper=where(upper < value.upper, upper, value.upper))
 
     return sharpened
@@ -57,15 +61,14 @@ def _signs(slope: Interval) -> tuple[Any, Any]:
     return known & (slope.lower >= 0), known & (slope.upper <= 0)
 
 
-def _with_slopes(function: Callable, inputs: Sequence[Interval] | Any) -> tuple[Interval, Slopes]:
-    """What ``bound`` says of a function of so many inputs, and the slopes of its one result."""
-    inputs = list(inputs)
+def _with_slopes(function: Callable, inputs: Sequence[Interval]) -> tuple[Interval, Slopes, Any, float]:
+    """What ``bound`` says of a function's result, its slopes, whether these are in doubt, and the coarsest epsilon in it."""
     points = [jax.ShapeDtypeStruct(x.lower.shape, x.lower.dtype) for x in inputs]
     with np.errstate(all="ignore"):
         jaxpr = jax.make_jaxpr(function)(*points)
     interpreter = _SlopeInterpreter(inputs)
     (value,) = interpreter.run(jaxpr.jaxpr, jaxpr.consts, inputs)
-    return lift(value), interpreter.slopes(value)
+    return lift(value), interpreter.slopes(value), interpreter.doubt, interpreter.epsilon
 
 
 class _SlopeInterpreter(Interpreter):
@@ -74,6 +77,8 @@ class _SlopeInterpreter(Interpreter):
     def __init__(self, inputs: Sequence[Interval]) -> None:
         super().__init__()
         self._count = len(inputs)
+        self.doubt: Any = False
+        self.epsilon = 0.0
         ones = [np.ones(np.shape(x.lower), x.lower.dtype) for x in inputs]
         self._slopes: dict[int, Slopes] = {id(x): {i: lift(one)} for i, (x, one) in enumerate(zip(inputs, ones, strict=True))}
 
@@ -98,12 +103,16 @@ class _SlopeInterpreter(Interpreter):
         """The slopes of an equation's result from those of its operands."""
         if not is_float(result.lower):
             return self._unknown(result)
+        self.epsilon = max(self.epsilon, float(jnp.finfo(result.lower.dtype).eps))
         name, real = equation.primitive.name, [is_float(lift(operand).lower) for operand in operands]
         known = [
             self.slopes(operand) if of_reals or not isinstance(operand, Interval) else self._unknown(result)
             for operand, of_reals in zip(operands, real, strict=True)
         ]
         moving = sorted({place for slopes in known for place in slopes})
+        if name in ("add", "sub", "add_any") and operands[0] is not operands[1]:
+            large = reduce(lax.max, (_magnitude(operand) for operand in operands))
+            self.doubt = self.doubt | (large > CANCELLED * _magnitude(result)).any()
         if all(real) and (name in LINEAR or name in MOVES):
             return {i: self._linear(equation, operands, [slopes.get(i) for slopes in known]) for i in moving}
         if name not in DERIVATIVES:
@@ -122,3 +131,8 @@ class _SlopeInterpreter(Interpreter):
             (moved,) = super()._apply(equation, filled)
             return moved
         return lift(RULES[name](*filled, **params))
+
+
+def _magnitude(x: Any) -> Any:
+    x = lift(x)
+    return lax.max(abs(x.lower), abs(x.upper))
