@@ -9,6 +9,7 @@ from perflaw_jax.boxes import Boxes
 from perflaw_jax.frontier import Frontier
 
 MOST_CUTS = 3  # axes along which a box is cut at once
+TINY = 1e-6  # of a score
 SAMPLE = 32  # of the boxes to be cut, on which the axes are tried
 
 
@@ -36,7 +37,9 @@ def _gain_per_place(boxes: Boxes, bounds: BoxBounds, frontier: Frontier | None) 
         gain = least[..., 0] - boxes.least[:, 0]
         for column, weight in _weights(frontier):
             gain = gain + weight * np.log(least[..., column] / boxes.least[:, column])
-        gain = np.where(np.isfinite(gain), gain, 0) / (boxes.last - boxes.first).T
+        finite = np.where(np.isfinite(gain), gain, 0)
+        nothing_left = least[..., 0] == np.inf  # worth as much as the most that another axis gives
+        gain = np.where(nothing_left, np.maximum(finite.max(axis=0), TINY), finite) / (boxes.last - boxes.first).T
     return np.nan_to_num(gain, nan=0, posinf=0).sum(axis=1) / len(rows)
 
 

@@ -99,6 +99,14 @@ def test_balance_of_the_fine_grid(fine):
     assert fine.candidates == 81 * 24 * 27 * 951
 
 
+def test_shallow_first_takes_few_boxes():
+    """Where a slice of a box leaves no design of the least score, that counts for the axis it is cut along."""
+    plan = solve(
+        check({"grid": "fine", "ranking": "shallow", "count": 512, "min_layers": 1, "min_size": 0, "hidden_step": 256})
+    )
+    assert plan.note == "" and plan.solver._search(plan.limits, 1000, "shallow").certificate.boxes < 10**5
+
+
 def test_what_moves_the_score(fine):
     shifts = {shift.end: shift for shift in sensitivity(fine)}
     best = float(fine.solver.best(fine.limits)["score"][0])
