@@ -218,6 +218,11 @@ class Engine:
         slices[-1] = slices[-1].min(axis=1)  # any lane may be improved
         return {f"floor{i}": s.astype(np.float32) for i, s in enumerate(slices)}
 
+    def block_floors(self, coordinates: list[np.ndarray], floors: list[np.ndarray]) -> list[np.ndarray]:
+        """Floors per axis of the space at some blocks, [m] each: the least of a block's lanes on the innermost axis."""
+        digits, _ = self.tiling.members(coordinates)
+        return [floor[digit].min(axis=1) for floor, digit in zip(floors, digits, strict=False)]
+
 
 def _batches(values: dict[str, np.ndarray], count: int, dtype: type, size: int | None = None) -> Iterator[dict[str, Any]]:
     """Cut values of ``count`` blocks into batches of one shape, hence one trace; the last block is repeated as filling."""

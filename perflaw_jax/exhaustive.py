@@ -7,6 +7,7 @@ that could matter to a reducer, allowing for the float32 error, are evaluated ag
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,13 +18,15 @@ import numpy as np
 from perflaw_jax.engine import BATCHES, Engine, Problem, Slab, Starts, as_batch, spread
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Decided, Promise, Surveyed
-from perflaw_jax.reduce import RESOLUTION, Batch, Counts, Marginals, Screen, TopK, excess
+from perflaw_jax.reduce import Batch, Counts, Marginals, Screen, TopK, distinct, excess
 
 PILOT_BLOCKS = 4064
 AROUND = 4096  # blocks to try around the best known at a time
 ROUNDS = 10  # of that at most
 SPARSE = 64  # and no more than one of so many blocks of the grid in all
 ENOUGH = AROUND // 4  # as long as so many candidates of a round were worth keeping
+STRETCH = 1024  # booleans
+TOGETHER = 0.1  # seconds: tiles found within so long are settled together
 WIDENING = 10  # of the margin, each time that it proves too narrow
 
 
@@ -61,7 +64,7 @@ class Kept:
         """The ids of all candidates that are in any reducer, ascending."""
         front = [self.frontier.front] if self.frontier else []
         marginals = self.marginals.best if self.marginals else []
-        ids = np.unique(np.concatenate([batch.candidate_id for batch in (self.top.best, *front, *marginals)]))
+        ids = distinct(np.concatenate([batch.candidate_id for batch in (self.top.best, *front, *marginals)]))
         return ids[ids >= 0]
 
     def merge(self, other: Kept) -> Kept:
@@ -73,16 +76,19 @@ class Kept:
         return self
 
 
-class Doubts(NamedTuple):
-    """Blocks of a tile that may matter: number inside the tile [m], best float32 raw score [m], least costs [m] each."""
+Blocks = list[np.ndarray]  # coordinates per axis of the nest, int64 [m] each
 
-    flat: np.ndarray
+
+class Doubts(NamedTuple):
+    """Blocks that may matter: coordinates per axis of the nest [m], best float32 raw score [m], least costs [m] each."""
+
+    blocks: Blocks
     best: np.ndarray
     costs: Sequence[np.ndarray]
 
     def take(self, index) -> Doubts:
         """The blocks at an index array, slice or mask."""
-        return Doubts(self.flat[index], self.best[index], [c[index] for c in self.costs])
+        return Doubts([b[index] for b in self.blocks], self.best[index], [c[index] for c in self.costs])
 
 
 def screen(engine: Engine, kept: Kept) -> Screen:
@@ -90,9 +96,9 @@ def screen(engine: Engine, kept: Kept) -> Screen:
     floor, margin = np.float32(kept.top.floor()), np.float32(engine.margin)
     if kept.frontier is None:
         return Screen(margin, floor)
-    table = kept.frontier.table().astype(np.float32)
-    offset = np.nan_to_num(kept.frontier.offset).astype(np.float32)
-    return Screen(margin, floor, table, offset, np.float32(RESOLUTION[kept.frontier.costs]))
+    front = kept.frontier
+    offset = np.zeros(front.costs, np.int32) if front.offset is None else front.offset
+    return Screen(margin, floor, front.table().astype(np.float32), offset)
 
 
 def pilot(engine: Engine, kept: Kept) -> None:
@@ -110,12 +116,13 @@ def pilot(engine: Engine, kept: Kept) -> None:
     engine.margin = max(engine.margin, 8 * float(error.max(initial=0.0)))
     kept.update(as_batch(exact, ids, real))
     random = np.random.default_rng(0)  # fixed: the same sweep takes the same steps
+    known = kept.ids()
     for i in range(min(ROUNDS, math.prod(engine.tiling.blocks) // (SPARSE * AROUND))):
-        known = kept.ids()
         if not len(known):
             return
         kept.update(as_batch(*engine.decide(_around(engine, known, 2.0 ** -(i + 2), random))))
-        if len(np.setdiff1d(kept.ids(), known)) < ENOUGH:
+        before, known = known, kept.ids()
+        if len(np.setdiff1d(known, before, assume_unique=True)) < ENOUGH:
             return
 
 
@@ -128,37 +135,48 @@ def _around(engine: Engine, ids: np.ndarray, reach: float, random: np.random.Gen
     blocks, _ = engine.tiling.block_of(ids[random.integers(len(ids), size=AROUND)])
     size = np.rint(np.maximum(shape * reach, 1) ** random.random((len(shape), AROUND))).astype(np.int64)
     moved = np.stack(blocks) + size * random.integers(-1, 2, size.shape)
-    return list(np.unique(np.clip(moved, 0, shape - 1), axis=1))
+    flat = np.ravel_multi_index(tuple(np.clip(moved, 0, shape - 1)), engine.tiling.blocks)
+    return list(np.unravel_index(distinct(flat), engine.tiling.blocks))
 
 
-def settle(engine: Engine, start: tuple[int, ...], wanted: Any, kept: Kept) -> None:
-    """Evaluate exactly the blocks of a tile that ``find`` marks: [tile] booleans."""
-    flat = np.flatnonzero(np.asarray(wanted))
-    if len(flat):
-        promise = _refined(engine, start, flat, kept)
-        _settle(engine, start, Doubts(flat, promise.best, promise.costs), promise.excess, kept)
+def settle(engine: Engine, blocks: Blocks, kept: Kept) -> None:
+    """Evaluate exactly the blocks that ``find`` marks (see ``marked``)."""
+    if len(blocks[0]):
+        promise = engine.refine(blocks, screen(engine, kept), _floors(kept))
+        _settle(engine, Doubts(blocks, promise.best, promise.costs), promise.excess, kept)
 
 
-def _settle(engine: Engine, start: tuple[int, ...], doubts: Doubts, promise: np.ndarray, kept: Kept) -> None:
+def marked(engine: Engine, start: tuple[int, ...], wanted: Any) -> Blocks:
+    """Coordinates of the blocks of a tile for which ``find`` says True."""
+    return engine.tiling.coordinates(start, _flatnonzero(np.asarray(wanted)))
+
+
+def _flatnonzero(wanted: np.ndarray) -> np.ndarray:
+    """``np.flatnonzero`` of booleans of which few are True, in a third of the time: stretches without any are passed over."""
+    flags = np.ravel(wanted)
+    size = len(flags) // STRETCH * STRETCH
+    stretches = np.flatnonzero(flags[:size].reshape(-1, STRETCH).max(axis=1))
+    inside = np.flatnonzero(flags[:size].reshape(-1, STRETCH)[stretches])
+    found = stretches[inside // STRETCH] * STRETCH + inside % STRETCH
+    return np.concatenate([found, size + np.flatnonzero(flags[size:])])
+
+
+def _settle(engine: Engine, doubts: Doubts, promise: np.ndarray, kept: Kept) -> None:
     """The most promising first, looking again after every batch: what a few teach the reducers mostly settles the rest."""
     sizes = iter(BATCHES)
     batch = next(sizes)
     doubts, promise = _sift(doubts, promise)
-    while len(doubts.flat):
+    while len(doubts.best):
         if len(promise) > batch:
             doubts = doubts.take(np.argpartition(-promise, batch))
         now, doubts = doubts.take(slice(batch)), doubts.take(slice(batch, None))
         batch = next(sizes, batch)
-        decided, ids, real = engine.decide(engine.tiling.coordinates(start, now.flat))
+        decided, ids, real = engine.decide(now.blocks)
         _check_margin(engine, decided, real, now.best)
         kept.update(as_batch(decided, ids, real))
-        doubts, promise = _sift(doubts, _excess(engine, start, doubts, kept))
+        doubts, promise = _sift(doubts, _excess(engine, doubts, kept))
         if len(promise) > BATCHES[0] and engine.layout.lanes > 1:  # of one candidate, the best score has the least cost
-            doubts, promise = _sift(doubts, _refined(engine, start, doubts.flat, kept).excess)
-
-
-def _refined(engine: Engine, start: tuple[int, ...], flat: np.ndarray, kept: Kept) -> Promise:
-    return engine.refine(engine.tiling.coordinates(start, flat), screen(engine, kept), _floors(kept))
+            doubts, promise = _sift(doubts, engine.refine(doubts.blocks, screen(engine, kept), _floors(kept)).excess)
 
 
 def _sift(doubts: Doubts, promise: np.ndarray) -> tuple[Doubts, np.ndarray]:
@@ -166,12 +184,8 @@ def _sift(doubts: Doubts, promise: np.ndarray) -> tuple[Doubts, np.ndarray]:
     return doubts.take(matters), promise[matters]
 
 
-def _excess(engine: Engine, start: tuple[int, ...], doubts: Doubts, kept: Kept) -> np.ndarray:
-    floors = []
-    if kept.marginals is not None:
-        local = np.unravel_index(doubts.flat, engine.tiling.tile)
-        slices = engine.floor_slices(start, kept.marginals.floors())
-        floors = [s[index] for s, index in zip(slices.values(), local, strict=True)]
+def _excess(engine: Engine, doubts: Doubts, kept: Kept) -> np.ndarray:
+    floors = engine.block_floors(doubts.blocks, _floors(kept))
     with np.errstate(divide="ignore"):
         return excess(np, screen(engine, kept), doubts.best, doubts.costs, floors)
 
@@ -226,10 +240,24 @@ def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Itera
         wanted = engine.find(starts, screen(engine, kept), _floors(kept))
         return wanted, engine.census(starts) if kept.counts is not None else None
 
+    held: list[tuple[int, tuple, Any]] = []  # tiles that are found and not settled
+    blocks: list[Blocks] = []  # of theirs
+    due = time.monotonic() + TOGETHER
+
+    def settled() -> Iterator[int]:
+        settle(engine, [np.concatenate(axis) for axis in zip(*blocks, strict=True)], kept)
+        for number, start, holds in held:
+            _count(engine, kept, start, holds)
+            yield number
+
     for number, start, (wanted, holds) in _one_ahead(engine, kept, look, tiles):
-        settle(engine, start, wanted, kept)
-        _count(engine, kept, start, holds)
-        yield number
+        held.append((number, start, holds))
+        blocks.append(marked(engine, start, wanted))
+        if sum(len(b[0]) for b in blocks) >= BATCHES[-1] or time.monotonic() >= due:
+            yield from settled()
+            held, blocks, due = [], [], time.monotonic() + TOGETHER
+    if held:
+        yield from settled()
 
 
 def feasible_rows(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Iterator[tuple[int, Slab]]:
@@ -246,17 +274,17 @@ def feasible_rows(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None
         return engine.survey(starts, screen(engine, kept), _floors(kept))
 
     for number, start, surveyed in _one_ahead(engine, kept, look, tiles):
-        doubts = _doubts(surveyed)
-        _settle(engine, start, doubts, _excess(engine, start, doubts, kept), kept)
+        doubts = _doubts(engine, start, surveyed)
+        _settle(engine, doubts, _excess(engine, doubts, kept), kept)
         _count(engine, kept, start, surveyed.holds)
         place = np.flatnonzero(surveyed.feasible)
         yield number, Slab(start, engine.tiling.span(start)[0] + place, place, surveyed)
 
 
-def _doubts(surveyed: Surveyed) -> Doubts:
+def _doubts(engine: Engine, start: tuple[int, ...], surveyed: Surveyed) -> Doubts:
     best = np.asarray(surveyed.best).ravel()
     flat = np.flatnonzero(best > -np.inf)
-    return Doubts(flat, best[flat], [np.asarray(c).ravel()[flat] for c in surveyed.costs])
+    return Doubts(engine.tiling.coordinates(start, flat), best[flat], [np.asarray(c).ravel()[flat] for c in surveyed.costs])
 
 
 def _one_ahead(

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from perflaw_jax.reduce import BUCKETS, RESOLUTION, ROUNDING, Batch
+from perflaw_jax.reduce import BUCKETS, Batch, leading_bits
 
-TINY = 1e-30  # stands for a cost of zero in a logarithm
+ROUNDING = 1e-4  # relative: much more than the error of a cost in float32
 
 
 @dataclass
@@ -21,13 +21,12 @@ class Frontier:
 
     costs: int
     front: Batch = field(init=False)  # ascending in the first cost
-    offset: np.ndarray = field(init=False)  # log2 of the first bucket's lower edge, per cost
+    offset: np.ndarray | None = field(init=False, default=None)  # leading bits of the first bucket, int32 per cost
     _tabled: tuple[Batch, np.ndarray] | None = field(init=False, default=None)  # a front and its table
 
     def __post_init__(self) -> None:
         """Start with no candidates."""
         self.front = Batch.none(self.costs)
-        self.offset = np.full(self.costs, np.nan)
 
     def update(self, batch: Batch) -> Frontier:
         """Take in candidates."""
@@ -53,11 +52,10 @@ class Frontier:
 
     def _sieve(self, batch: Batch) -> np.ndarray:
         """Mask of the candidates worth a closer look: not plainly dominated by the front or by others of the batch."""
-        if np.isnan(self.offset).any():  # the cheapest known, and a quarter of the range for what is cheaper still
-            least = np.log2(np.maximum(batch.costs.min(axis=0), TINY))
-            self.offset = np.floor(least) - BUCKETS[self.costs] / RESOLUTION[self.costs] / 4
+        if self.offset is None:  # the cheapest known, and a quarter of the range for what is cheaper still
+            self.offset = self._bits(batch.costs.min(axis=0)) - np.int32(BUCKETS[self.costs] // 4)
         table = np.maximum(self.table(), self._table(batch))
-        bucket = np.clip(np.floor(self._place(batch) - ROUNDING), 0, BUCKETS[self.costs] - 1).astype(np.int64)
+        bucket = np.clip(self._bits(batch.costs) - self.offset, 0, BUCKETS[self.costs] - 1)
         hopeful = batch.high > table[tuple(bucket.T)]
         if self.costs == 1 and len(self.front.score):  # and one by one where the front is a staircase
             step = np.searchsorted(self.front.costs[:, 0], batch.costs[:, 0], side="right") - 1
@@ -68,16 +66,17 @@ class Frontier:
         buckets = BUCKETS[self.costs]
         table = np.full((buckets,) * self.costs, -np.inf)
         if len(batch.score):
-            bucket = np.floor(self._place(batch) + ROUNDING) + 1  # the first that is dearer as a whole
-            bucket = np.clip(bucket, 1, buckets).astype(np.int64)  # bucket 0 has no lower edge: nothing is cheaper
+            bucket = self._bits(batch.costs * (1 + ROUNDING)) - self.offset + 1  # the first that is dearer as a whole
+            bucket = np.maximum(bucket, 1)  # bucket 0 has no lower edge: nothing is cheaper
             inside = (bucket < buckets).all(axis=1)
             np.maximum.at(table, tuple(bucket[inside].T), batch.high[inside])
             for axis in range(self.costs):
                 np.maximum.accumulate(table, axis=axis, out=table)
         return table
 
-    def _place(self, batch: Batch) -> np.ndarray:
-        return (np.log2(np.maximum(batch.costs, TINY)) - self.offset) * RESOLUTION[self.costs]
+    def _bits(self, costs: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return leading_bits(costs.astype(np.float32), self.costs)
 
 
 def non_dominated(batch: Batch) -> Batch:
