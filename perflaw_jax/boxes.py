@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from perflaw_jax.reduce import distinct
 from perflaw_jax.space import Space, Table
 from perflaw_jax.tiling import Tiling
 
@@ -163,4 +164,4 @@ class BlockGrid:
 
 def unique(coordinates: list[np.ndarray], shape: tuple[int, ...]) -> list[np.ndarray]:
     """Coordinates without repetition, in ascending order."""
-    return list(np.unravel_index(np.unique(np.ravel_multi_index(coordinates, shape)), shape))
+    return list(np.unravel_index(distinct(np.ravel_multi_index(coordinates, shape)), shape))

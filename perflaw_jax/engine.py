@@ -24,7 +24,7 @@ LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured ove
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
 SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
-FEW = 8 * BATCHES[0]  # blocks up to which several small batches take less time than a large one that is mostly filling
+FEW = 12 * BATCHES[0]  # blocks up to which several small batches take less time than a large one that is mostly filling
 
 
 @dataclass(frozen=True)

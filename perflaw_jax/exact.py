@@ -14,7 +14,7 @@ import numpy as np
 from perflaw_jax.box_bounds import BoxBounds
 from perflaw_jax.boxes import BlockGrid, Boxes, Grid, split, unique
 from perflaw_jax.certificate import Certificate, Found, Progress
-from perflaw_jax.cuts import cut_axes
+from perflaw_jax.cuts import cut_axes, divide
 from perflaw_jax.engine import Engine, Problem, as_batch, spread
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Decided, Task
@@ -23,6 +23,7 @@ from perflaw_jax.reduce import TopK
 
 PILOT_BLOCKS = 1024
 SEEDS = 8  # candidates whose surroundings are tried while that finds better ones
+ROUNDS = 4  # of that at most: the boxes find the rest sooner
 PARENTS = (1024, 4096)  # boxes cut at a time: of many an eighth, since choosing them takes time as well
 LEAF = 2  # blocks of neighbouring candidates in a box that is evaluated rather than cut
 MOST_BOXES = 2**19  # waiting; beyond, the smallest come first
@@ -118,15 +119,19 @@ class _Search:
     # --- good candidates, early ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Bound the whole grid, then find something to beat: a spread of blocks, and what lies around the best of them."""
+        """Find something to beat, a spread of blocks and what lies around the best of them; then bound pieces of the grid."""
         self.waiting = self._bounded(*self.waiting[:2], self.waiting)
         if not len(self.waiting.first):
             return
         tiling = self.engine.tiling
         self._evaluate(spread(tiling.blocks, PILOT_BLOCKS))
         best = None
-        while len(self.top.best.score) and best != (best := self.top.best.candidate_id[:SEEDS].tolist()):
+        for _ in range(ROUNDS):
+            if not len(self.top.best.score) or best == (best := self.top.best.candidate_id[:SEEDS].tolist()):
+                break
             self._evaluate(self._around(np.asarray(best)))
+        pieces = divide(self.waiting, self.bounds, min(PARENTS[0], self.most_boxes), self.blocks.unit, self.frontier)
+        self.waiting = self._bounded(*pieces, self.waiting.take(np.zeros(len(pieces[0]), int)))
 
     def _around(self, ids: np.ndarray) -> list[np.ndarray]:
         """Blocks at distances of 1, 2, 4, 8 ... along each axis from those of some candidates."""
