@@ -9,6 +9,7 @@ from perflaw_jax.boxes import Boxes, split
 from perflaw_jax.frontier import Frontier
 
 MOST_CUTS = 3  # axes along which a box is cut at once
+WORTH_IT = 1 / 3  # of what the best axis takes from the bound: others are cut along as well
 TINY = 1e-6  # of a score
 SAMPLE = 32  # of the boxes to be cut, on which the axes are tried
 
@@ -21,7 +22,7 @@ def cut_axes(boxes: Boxes, bounds: BoxBounds, shape: tuple[int, ...], frontier: 
     width = (boxes.last - boxes.first).astype(float)
     taken = width * (_gain_per_place(boxes, bounds, frontier) + 1e-30 / np.asarray(shape))
     rank = np.argsort(np.argsort(-taken, axis=1, kind="stable"), axis=1, kind="stable")
-    return (taken > 0) & (taken >= taken.max(axis=1, keepdims=True) / 3) & (rank < MOST_CUTS)
+    return (taken > 0) & (taken >= taken.max(axis=1, keepdims=True) * WORTH_IT) & (rank < MOST_CUTS)
 
 
 def divide(

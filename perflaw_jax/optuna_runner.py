@@ -18,10 +18,10 @@ import optuna
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
-from perflaw_jax.exhaustive import Kept
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.interrupt import Stopped, stoppable
 from perflaw_jax.job import check_law, header, make_columns, make_problem
+from perflaw_jax.kept import Kept
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.optimum import distance
 from perflaw_jax.progress import Tick, silent

@@ -51,8 +51,8 @@ class Batch(NamedTuple):
 class Screen(NamedTuple):
     """What a block's best raw score must reach to matter, as numbers that enter the device program.
 
-    ``margin`` bounds the float32 error of a raw score relative to ``1 + |raw|``. ``table`` holds, per bucket of cost (see
-    ``leading_bits``, per frontier cost), the best raw score known among candidates that are strictly cheaper than the whole bucket.
+    ``margin`` bounds the float32 error of a raw score relative to ``1 + |raw|``. ``table`` holds, per bucket of each cost (see
+    ``leading_bits``), the best raw score known among candidates that are strictly cheaper than the whole bucket.
     """
 
     margin: Scalar
@@ -72,7 +72,11 @@ MANTISSA_BITS = {1: 6, 2: 3}  # of a cost that tell buckets apart: 64 an octave,
 
 
 def leading_bits(cost: Scalar, costs: int) -> Scalar:
-    """Sign, exponent and first bits of the mantissa of a float32 cost, as an int32 that rises with it: a bucket without a log."""
+    """Exponent and first bits of the mantissa of a float32 cost >= 0, as an int32 that rises with it: a bucket without a log.
+
+    >>> [int(leading_bits(np.float32(cost), 1) - leading_bits(np.float32(1), 1)) for cost in (1, 1.5, 2, 4)]
+    [0, 32, 64, 128]
+    """
     return cost.view("int32") >> (23 - MANTISSA_BITS[costs])
 
 
@@ -89,7 +93,8 @@ def excess(xp: Any, screen: Screen, best: Scalar, costs: Sequence[Scalar], axis_
         last = screen.table.shape[0] - 1
         index = []
         for i, cost in enumerate(costs):
-            place = xp.where(cost < xp.inf, leading_bits(cost, len(costs)) - screen.offset[i], 0)  # an unknown cost is none at all
+            place = leading_bits(cost, len(costs)) - screen.offset[i]
+            place = xp.where(cost < xp.inf, place, 0)  # an unknown cost is none at all
             index.append(xp.clip(place, 0, last))
         asked = xp.minimum(asked, screen.table[tuple(index)])
     reach = best + screen.margin * (1 + abs(best))  # NaN for -inf

@@ -8,7 +8,7 @@ import numpy as np
 
 from perflaw_jax.columns import Column, Columns
 from perflaw_jax.engine import Rows
-from perflaw_jax.exhaustive import Kept
+from perflaw_jax.kept import Kept
 from perflaw_jax.manifest import Shard
 from perflaw_jax.store import ResultDir
 

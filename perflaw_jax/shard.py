@@ -13,13 +13,14 @@ from itertools import chain
 import numpy as np
 
 from perflaw_jax.columns import Column
-from perflaw_jax.exhaustive import WIDENING, MarginExceeded, feasible_rows, run
+from perflaw_jax.exhaustive import WIDENING, feasible_rows, run
 from perflaw_jax.files import StoreError
 from perflaw_jax.manifest import Shard
 from perflaw_jax.progress import Tick
 from perflaw_jax.ranges import Ranges
 from perflaw_jax.record import Record, Stretch, write_record
 from perflaw_jax.reduce import Counts
+from perflaw_jax.settling import MarginExceeded
 from perflaw_jax.store import ResultDir, RowWriter
 from perflaw_jax.work import Work
 

@@ -4,7 +4,7 @@ from copy import copy
 from functools import cache
 from pathlib import Path
 
-from perflaw_jax.exhaustive import Kept
+from perflaw_jax.kept import Kept
 from perflaw_jax.portion import Portion
 from perflaw_jax.progress import silent
 from perflaw_jax.runner import How, sweep_shard

@@ -21,7 +21,8 @@ from perflaw_jax.kernel import Task
 from perflaw_jax.laws import FunctionLaw, Negated, PerformanceMoE
 from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding
-from perflaw_jax.reduce import Batch, Counts, Marginals, TopK
+from perflaw_jax.reduce import MANTISSA_BITS, Batch, Counts, Marginals, TopK, distinct, leading_bits
+from perflaw_jax.settling import flatnonzero
 from perflaw_jax.space import Axis, Space
 
 few = settings(
@@ -277,3 +278,37 @@ def test_one_trace_per_program_serves_all_tiles_and_all_limits(nothing_compiled)
     assert program._cache_size() == 1
     assert census._cache_size() == 1
     assert engine.programs.decide._cache_size() <= 3
+
+
+@given(st.lists(st.integers(0, 5000), max_size=40), st.sampled_from([1, 1023, 1024, 5001]))
+def test_marked_places_are_those_of_numpy(places, size):
+    flags = np.zeros(size, bool)
+    flags[[place for place in places if place < size]] = True
+    assert flatnonzero(flags).tolist() == np.flatnonzero(flags).tolist()
+
+
+@given(st.lists(st.integers(-3, 2**62), max_size=30))
+def test_distinct_ids_are_those_of_numpy(ids):
+    ids = np.array(ids, np.int64)
+    assert distinct(ids).tolist() == np.unique(ids).tolist()
+
+
+@given(st.floats(0, 1e38), st.floats(1, 2), st.sampled_from([1, 2]))
+def test_a_bucket_of_costs_is_cheaper_than_the_next(cost, factor, costs):
+    low, high = np.float32(cost), np.float32(cost * factor)
+    assert leading_bits(low, costs) <= leading_bits(high, costs)
+    if low > 2e-38 and high >= low * (1 + 2.0 ** -MANTISSA_BITS[costs] + 1e-6):
+        assert leading_bits(low, costs) < leading_bits(high, costs)
+
+
+def test_tiles_are_settled_together_and_all_told(monkeypatch):
+    """However many tiles wait for each other, the result is one, and each tile is told once, in order, with its counts."""
+    problem = Problem(SPACE, DENSE, {"training_flops": Bound(max=1e23)}, ("training_flops",))
+    results = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr(module, "TOGETHER", seconds)
+        engine = Engine(problem, target=300)
+        kept = Kept.empty(problem, top=20, marginals=True, counts=True)
+        assert list(run(engine, kept)) == list(range(engine.tiling.count))
+        results.append((kept.ids().tolist(), kept.counts))
+    assert results[0] == results[1]

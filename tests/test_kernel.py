@@ -42,7 +42,8 @@ def calls():
     engine.programs.decide = recorded("decide", engine.programs.decide)
     kept = Kept.empty(engine.problem, top=5, marginals=True, counts=True)
     start = next(engine.tiling.starts())
-    module.settle(engine, module.marked(engine, start, engine.find([start], module.screen(engine, kept), kept.marginals.floors())), kept)
+    found = engine.find([start], kept.screen(engine), kept.floors())
+    module.settle(engine, module.marked(engine, start, found), kept)
     engine.census([start])
     return seen
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from perflaw_jax import record as record_module
 from perflaw_jax import shard as shard_module
-from perflaw_jax.exhaustive import MarginExceeded
 from perflaw_jax.files import StoreError, write_json
 from perflaw_jax.interrupt import Stopped
 from perflaw_jax.lock import locked
@@ -22,6 +21,7 @@ from perflaw_jax.manifest import SEAL, difference, read_manifest, sealed, source
 from perflaw_jax.portion import Portion
 from perflaw_jax.record import read_records
 from perflaw_jax.runner import merge, run_sweep
+from perflaw_jax.settling import MarginExceeded
 from perflaw_jax.spec import parse_spec
 from perflaw_jax.verify import verify
 from sweeps import SPEC, files, process, sweep

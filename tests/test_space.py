@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from problems import spaces
 
 from perflaw_jax.design import FIELDS, Design
-from perflaw_jax.exhaustive import Engine, Kept, Problem, marked, screen, settle
+from perflaw_jax.exhaustive import Engine, Kept, Problem, marked, settle
 from perflaw_jax.laws import PerformanceDense
 from perflaw_jax.objective import Bound
 from perflaw_jax.space import Axis, Space
@@ -66,7 +66,8 @@ def test_the_last_tile_of_2_to_the_60_candidates_reports_exact_ids():
     tiling = engine.tiling
     start = tuple((g - 1) * t for g, t in zip(tiling.grid, tiling.tile, strict=True))
     kept = Kept.empty(problem, top=50, marginals=True, counts=False)
-    settle(engine, marked(engine, start, engine.find([start], screen(engine, kept), kept.marginals.floors())), kept)
+    found = engine.find([start], kept.screen(engine), kept.floors())
+    settle(engine, marked(engine, start, found), kept)
 
     inside = {}  # axis of the space -> first and last index in the tile
     for axis, index in zip(tiling.order, tiling.clipped(tiling.indices(start)), strict=True):

@@ -1,0 +1,103 @@
+"""float64 decides: blocks that float32 could not pass over are evaluated exactly, until none is left that may matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from perflaw_jax.engine import BATCHES, Engine, as_batch
+from perflaw_jax.kept import Kept
+from perflaw_jax.kernel import Decided, Surveyed
+from perflaw_jax.reduce import excess
+
+STRETCH = 1024  # booleans
+
+
+class MarginExceeded(Exception):
+    """A float32 score was further from its float64 value than the margin allows for: sweep again with a wider one."""
+
+
+Blocks = list[np.ndarray]  # coordinates per axis of the nest, int64 [m] each
+
+
+class Doubts(NamedTuple):
+    """Blocks that may matter: coordinates per axis of the nest [m], best float32 raw score [m], least costs [m] each."""
+
+    blocks: Blocks
+    best: np.ndarray
+    costs: Sequence[np.ndarray]
+
+    def take(self, index) -> Doubts:
+        """The blocks at an index array, slice or mask."""
+        return Doubts([b[index] for b in self.blocks], self.best[index], [c[index] for c in self.costs])
+
+
+def settle(engine: Engine, blocks: Blocks, kept: Kept) -> None:
+    """Evaluate exactly the blocks that ``find`` marks (see ``marked``)."""
+    if len(blocks[0]):
+        promise = engine.refine(blocks, kept.screen(engine), kept.floors())
+        _decide(engine, Doubts(blocks, promise.best, promise.costs), promise.excess, kept)
+
+
+def settle_surveyed(engine: Engine, start: tuple[int, ...], surveyed: Surveyed, kept: Kept) -> None:
+    """The same for the candidates of a tile that ``survey`` wants looked at."""
+    doubts = _doubts(engine, start, surveyed)
+    _decide(engine, doubts, _excess(engine, doubts, kept), kept)
+
+
+def _doubts(engine: Engine, start: tuple[int, ...], surveyed: Surveyed) -> Doubts:
+    best = np.asarray(surveyed.best).ravel()
+    flat = np.flatnonzero(best > -np.inf)
+    return Doubts(engine.tiling.coordinates(start, flat), best[flat], [np.asarray(c).ravel()[flat] for c in surveyed.costs])
+
+
+def marked(engine: Engine, start: tuple[int, ...], wanted: Any) -> Blocks:
+    """Coordinates of the blocks of a tile for which ``find`` says True."""
+    return engine.tiling.coordinates(start, flatnonzero(np.asarray(wanted)))
+
+
+def flatnonzero(wanted: np.ndarray) -> np.ndarray:
+    """``np.flatnonzero`` of booleans of which few are True, in a third of the time: stretches without any are passed over."""
+    flags = np.ravel(wanted)
+    size = len(flags) // STRETCH * STRETCH
+    stretches = np.flatnonzero(flags[:size].reshape(-1, STRETCH).max(axis=1))
+    inside = np.flatnonzero(flags[:size].reshape(-1, STRETCH)[stretches])
+    found = stretches[inside // STRETCH] * STRETCH + inside % STRETCH
+    return np.concatenate([found, size + np.flatnonzero(flags[size:])])
+
+
+def _decide(engine: Engine, doubts: Doubts, promise: np.ndarray, kept: Kept) -> None:
+    """The most promising first, looking again after every batch: what a few teach the reducers mostly settles the rest."""
+    sizes = iter(BATCHES)
+    batch = next(sizes)
+    doubts, promise = _sift(doubts, promise)
+    while len(doubts.best):
+        if len(promise) > batch:
+            doubts = doubts.take(np.argpartition(-promise, batch))
+        now, doubts = doubts.take(slice(batch)), doubts.take(slice(batch, None))
+        batch = next(sizes, batch)
+        decided, ids, real = engine.decide(now.blocks)
+        _check_margin(engine, decided, real, now.best)
+        kept.update(as_batch(decided, ids, real))
+        doubts, promise = _sift(doubts, _excess(engine, doubts, kept))
+        if len(promise) > BATCHES[0] and engine.layout.lanes > 1:  # of one candidate, the best score has the least cost
+            doubts, promise = _sift(doubts, engine.refine(doubts.blocks, kept.screen(engine), kept.floors()).excess)
+
+
+def _sift(doubts: Doubts, promise: np.ndarray) -> tuple[Doubts, np.ndarray]:
+    matters = promise >= 0
+    return doubts.take(matters), promise[matters]
+
+
+def _excess(engine: Engine, doubts: Doubts, kept: Kept) -> np.ndarray:
+    floors = engine.block_floors(doubts.blocks, kept.floors())
+    with np.errstate(divide="ignore"):
+        return excess(np, kept.screen(engine), doubts.best, doubts.costs, floors)
+
+
+def _check_margin(engine: Engine, decided: Decided, real: np.ndarray, best: np.ndarray) -> None:
+    exact = np.where(decided.feasible & real, decided.raw, -np.inf).max(axis=1)
+    if np.any(exact > best + engine.margin * (1 + np.abs(best))):
+        raise MarginExceeded
