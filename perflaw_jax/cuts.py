@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from perflaw_jax.box_bounds import BoxBounds
-from perflaw_jax.boxes import Boxes, split
+from perflaw_jax.boxes import Boxes
 from perflaw_jax.frontier import Frontier
 
 MOST_CUTS = 3  # axes along which a box is cut at once
-WORTH_IT = 1 / 3  # of what the best axis takes from the bound: others are cut along as well
+WORTH_IT = 1 / 2  # of what the best axis takes from the bound: others are cut along as well
 TINY = 1e-6  # of a score
 SAMPLE = 32  # of the boxes to be cut, on which the axes are tried
 
@@ -23,23 +23,6 @@ def cut_axes(boxes: Boxes, bounds: BoxBounds, shape: tuple[int, ...], frontier: 
     taken = width * (_gain_per_place(boxes, bounds, frontier) + 1e-30 / np.asarray(shape))
     rank = np.argsort(np.argsort(-taken, axis=1, kind="stable"), axis=1, kind="stable")
     return (taken > 0) & (taken >= taken.max(axis=1, keepdims=True) * WORTH_IT) & (rank < MOST_CUTS)
-
-
-def divide(
-    box: Boxes, bounds: BoxBounds, count: int, unit: np.ndarray, frontier: Frontier | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of about ``count`` pieces of one box, all alike: cut again and again along the axis that takes the most.
-
-    Fewer where the axes that take anything have no more than a ``unit`` left.
-    """
-    first, last, gain = box.first, box.last, _gain_per_place(box, bounds, frontier)
-    while len(first) < count:
-        taken = gain * np.max((last - first) // unit * unit, axis=0)
-        if taken.max() <= 0:
-            break
-        axes = np.broadcast_to(np.arange(len(unit)) == taken.argmax(), first.shape)
-        first, last, _ = split(first, last, axes, unit)
-    return first, last
 
 
 def _gain_per_place(boxes: Boxes, bounds: BoxBounds, frontier: Frontier | None) -> np.ndarray:

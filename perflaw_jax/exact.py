@@ -14,7 +14,7 @@ import numpy as np
 from perflaw_jax.box_bounds import BoxBounds
 from perflaw_jax.boxes import BlockGrid, Boxes, Grid, split, unique
 from perflaw_jax.certificate import Certificate, Found, Progress
-from perflaw_jax.cuts import cut_axes, divide
+from perflaw_jax.cuts import cut_axes
 from perflaw_jax.engine import Engine, Problem, as_batch, spread
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Decided, Task
@@ -119,7 +119,7 @@ class _Search:
     # --- good candidates, early ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Find something to beat, a spread of blocks and what lies around the best of them; then bound pieces of the grid."""
+        """Bound the whole grid, then find something to beat: a spread of blocks, and what lies around the best of them."""
         self.waiting = self._bounded(*self.waiting[:2], self.waiting)
         if not len(self.waiting.first):
             return
@@ -130,8 +130,6 @@ class _Search:
             if not len(self.top.best.score) or best == (best := self.top.best.candidate_id[:SEEDS].tolist()):
                 break
             self._evaluate(self._around(np.asarray(best)))
-        pieces = divide(self.waiting, self.bounds, min(PARENTS[0], self.most_boxes), self.blocks.unit, self.frontier)
-        self.waiting = self._bounded(*pieces, self.waiting.take(np.zeros(len(pieces[0]), int)))
 
     def _around(self, ids: np.ndarray) -> list[np.ndarray]:
         """Blocks at distances of 1, 2, 4, 8 ... along each axis from those of some candidates."""

@@ -17,9 +17,8 @@ from problems import OneOf, families, problems
 from perflaw_jax import box_bounds, exact
 from perflaw_jax.bounds import UnboundedPrimitive
 from perflaw_jax.boxes import Grid, split
-from perflaw_jax.cuts import divide
 from perflaw_jax.engine import Engine, Problem, as_batch
-from perflaw_jax.exact import Searcher, _Search, exact_search
+from perflaw_jax.exact import exact_search
 from perflaw_jax.exhaustive import sweep
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.laws import FunctionLaw, Negated, PerformanceMoE
@@ -312,14 +311,3 @@ def test_two_programs_serve_the_whole_search(nothing_compiled):
         exact_search(replace(problem, limits={"training_flops": Bound(max=1e22)}))
         assert terms.call_count == counts[-1]
     assert counts[-1] <= 2 and engine.programs.decide._cache_size() <= 2
-
-
-def test_a_grid_is_divided_along_what_tells_most():
-    """Into as many pieces as are wanted, which cover it once; an axis that no bound depends on stays whole."""
-    problem = Problem(HUGE, DENSE, {"training_flops": Bound(max=1e24)})
-    searcher = Searcher(problem)
-    search = _Search(searcher.engine, searcher._bounds, 1, None, 0.0, -np.inf, 64)
-    search.waiting = search._bounded(*search.waiting[:2], search.waiting)
-    first, last = divide(search.waiting, search.bounds, 64, search.blocks.unit, None)
-    assert len(first) == 64 and search.grid.sizes(first, last).sum() == float(HUGE.size)
-    assert {*first[:, 0]} == {0} and {*last[:, 0]} == {HUGE.shape[0] - 1}

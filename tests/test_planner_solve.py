@@ -9,6 +9,7 @@ from test_laws import PRINTED
 from perflaw_jax import box_bounds
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.job import make_problem
+from perflaw_jax.objective import Bound
 from perflaw_jax.planner import solve as module
 from perflaw_jax.planner import solvers, tables, words
 from perflaw_jax.planner.as_spec import spec_of
@@ -105,6 +106,14 @@ def test_shallow_first_takes_few_boxes():
         check({"grid": "fine", "ranking": "shallow", "count": 512, "min_layers": 1, "min_size": 0, "hidden_step": 256})
     )
     assert plan.note == "" and plan.solver._search(plan.limits, 1000, "shallow").certificate.boxes < 10**5
+
+
+def test_one_layer_of_experts_takes_few_boxes():
+    """Cut along too many axes at once, boxes do not tell what to cut next, and a limit that nothing meets takes millions."""
+    whole = {"min_layers": 1, "max_layers": 200, "min_size": 0, "max_size": 1e5, "min_tokens": 0, "max_tokens": 40}
+    plan = solve(check({"grid": "fine", "kind": "moe", "hidden_step": 256, **whole}))
+    one = {**plan.limits, "num_hidden_layers": Bound(min=1.0, max=1.0)}
+    assert plan.solver._search(one, 1).certificate.boxes < 10**5
 
 
 def test_what_moves_the_score(fine):
