@@ -6,7 +6,6 @@ that could matter to a reducer, allowing for the float32 error, are evaluated ag
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -14,57 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from perflaw_jax.engine import BATCHES, Engine, Problem, Slab, Starts, as_batch, spread
+from perflaw_jax.engine import BATCHES, Engine, Problem, Slab, Starts
 from perflaw_jax.kept import Kept
 from perflaw_jax.kernel import Surveyed
-from perflaw_jax.reduce import distinct
+from perflaw_jax.pilot import pilot
 from perflaw_jax.settling import Blocks, MarginExceeded, marked, settle, settle_surveyed
 
-PILOT_BLOCKS = 4064
-AROUND = 4096  # blocks to try around the best known at a time
-ROUNDS = 10  # of that at most
-SPARSE = 64  # and no more than one of so many blocks of the grid in all
-ENOUGH = AROUND // 4  # as long as so many candidates of a round were worth keeping
 TOGETHER = 0.1  # seconds: tiles found within so long are settled together
 WIDENING = 10  # of the margin, each time that it proves too narrow
-
-
-def pilot(engine: Engine, kept: Kept) -> None:
-    """Evaluate a spread of blocks first: measures the float32 error, and gives the reducers something to beat.
-
-    Then look around the best of them, and around the best of those, until little better is found. What the reducers ask of a
-    block is then nearly what they will ask in the end, wherever in the grid the first tile lies.
-    """
-    coordinates = spread(engine.tiling.blocks, PILOT_BLOCKS)
-    exact, ids, real = engine.decide(coordinates)
-    rough, _, _ = engine.decide(coordinates, np.float32)
-    with np.errstate(invalid="ignore"):
-        error = np.abs(rough.raw - exact.raw) / (1 + np.abs(exact.raw))
-    error = error[np.isfinite(error)]
-    engine.margin = max(engine.margin, 8 * float(error.max(initial=0.0)))
-    kept.update(as_batch(exact, ids, real))
-    random = np.random.default_rng(0)  # fixed: the same sweep takes the same steps
-    known = kept.ids()
-    for i in range(min(ROUNDS, math.prod(engine.tiling.blocks) // (SPARSE * AROUND))):
-        if not len(known):
-            return
-        kept.update(as_batch(*engine.decide(_around(engine, known, 2.0 ** -(i + 2), random))))
-        before, known = known, kept.ids()
-        if len(np.setdiff1d(known, before, assume_unique=True)) < ENOUGH:
-            return
-
-
-def _around(engine: Engine, ids: np.ndarray, reach: float, random: np.random.Generator) -> list[np.ndarray]:
-    """Coordinates of at most ``AROUND`` blocks near some candidates' own, none twice: mostly close, none beyond ``reach``.
-
-    ``reach`` is a share of each axis.
-    """
-    shape = np.array(engine.tiling.blocks)[:, None]
-    blocks, _ = engine.tiling.block_of(ids[random.integers(len(ids), size=AROUND)])
-    size = np.rint(np.maximum(shape * reach, 1) ** random.random((len(shape), AROUND))).astype(np.int64)
-    moved = np.stack(blocks) + size * random.integers(-1, 2, size.shape)
-    flat = np.asarray(np.ravel_multi_index(tuple(np.clip(moved, 0, shape - 1)), engine.tiling.blocks))
-    return list(np.unravel_index(distinct(flat), engine.tiling.blocks))
 
 
 def sweep(

@@ -13,6 +13,7 @@ from perflaw_jax.kernel import Decided, Surveyed
 from perflaw_jax.reduce import excess
 
 STRETCH = 1024  # booleans
+MOST = 16 * BATCHES[1]  # blocks to decide before looking again
 
 
 class MarginExceeded(Exception):
@@ -70,20 +71,34 @@ def flatnonzero(wanted: np.ndarray) -> np.ndarray:
 
 def _decide(engine: Engine, doubts: Doubts, promise: np.ndarray, kept: Kept) -> None:
     """The most promising first, looking again after every batch: what a few teach the reducers mostly settles the rest."""
-    sizes = iter(BATCHES)
-    batch = next(sizes)
+    batch = BATCHES[0]
     doubts, promise = _sift(doubts, promise)
     while len(doubts.best):
         if len(promise) > batch:
-            doubts = doubts.take(np.argpartition(-promise, batch))
+            doubts = doubts.take(_promising_first(doubts, promise, batch))
         now, doubts = doubts.take(slice(batch)), doubts.take(slice(batch, None))
-        batch = next(sizes, batch)
         decided, ids, real = engine.decide(now.blocks)
         _check_margin(engine, decided, real, now.best)
         kept.update(as_batch(decided, ids, real))
+        left = len(doubts.best)
         doubts, promise = _sift(doubts, _excess(engine, doubts, kept))
         if len(promise) > BATCHES[0] and engine.layout.lanes > 1:  # of one candidate, the best score has the least cost
             doubts, promise = _sift(doubts, engine.refine(doubts.blocks, kept.screen(engine), kept.floors()).excess)
+        taught = len(promise) < left / 2
+        batch = BATCHES[1] if taught else min(max(BATCHES[1], 2 * batch), MOST)  # look again seldom where it does not pay
+
+
+def _promising_first(doubts: Doubts, promise: np.ndarray, count: int) -> np.ndarray:
+    """Indices of all blocks, those to decide next at the front.
+
+    Of blocks against which nothing can be held yet, half of them are the best and half are spread over all there are: several
+    values of an axis may have no candidate that is known.
+    """
+    unknown = np.flatnonzero(promise == np.inf)
+    if len(unknown) > count:
+        promise = np.where(promise == np.inf, doubts.best, -np.inf)
+        promise[unknown[:: -(-2 * len(unknown) // count)]] = np.inf
+    return np.argpartition(-promise, count)
 
 
 def _sift(doubts: Doubts, promise: np.ndarray) -> tuple[Doubts, np.ndarray]:

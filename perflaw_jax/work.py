@@ -12,10 +12,10 @@ import numpy as np
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
-from perflaw_jax.exhaustive import pilot
 from perflaw_jax.job import believed, check_law, header, make_columns, make_problem
 from perflaw_jax.kept import Kept
 from perflaw_jax.manifest import Shard
+from perflaw_jax.pilot import pilot
 from perflaw_jax.portion import Portion
 from perflaw_jax.space import Space
 from perflaw_jax.spec import SweepSpec

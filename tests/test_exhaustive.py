@@ -15,6 +15,8 @@ from odd_laws import gaps, infinite, stepped
 from problems import OneOf, families
 
 from perflaw_jax import exhaustive as module
+from perflaw_jax import pilot as piloting
+from perflaw_jax import settling
 from perflaw_jax.exhaustive import Engine, Kept, Problem, run, sweep
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Task
@@ -35,7 +37,7 @@ few = settings(
 def check(problem, *, top=20, target=1024, pilot=8):
     """Sweep with a small pilot, so that the finding program is what finds, and hold the result against the brute force."""
     brute = Brute(problem)
-    with patch.object(module, "PILOT_BLOCKS", pilot):
+    with patch.object(piloting, "PILOT_BLOCKS", pilot):
         kept = sweep(problem, top=top, engine=Engine(problem, target=target))
     assert_same(kept, brute, top)
     return kept, brute
@@ -178,7 +180,7 @@ def test_costs_far_below_the_first_known_are_found(costs):
     law = FunctionLaw(lambda design: jnp.log(design.context_length) - abs(design.vocab_size - 9000.0))
     fixed = {"num_hidden_layers": 24.0, "hidden_size": 1024.0, "intermediate_size": 4096.0, "training_tokens": 1e12}
     problem = Problem(Space((context, vocabulary), fixed), law, {"score": Bound(min=-0.5)}, costs)
-    with patch.object(module, "PILOT_BLOCKS", 1):
+    with patch.object(piloting, "PILOT_BLOCKS", 1):
         kept = sweep(problem, top=1, marginals=False, engine=Engine(problem, target=32))
     assert np.sort(kept.frontier.finish().candidate_id).tolist() == Brute(problem).frontier().tolist()
 
@@ -190,7 +192,7 @@ def test_halves_of_the_tiles_merge_to_the_whole_in_either_order():
     problem = Problem(SPACE, DENSE, {"training_flops": Bound(max=3e24)}, ("training_flops", "weight_bytes"))
     engine, brute = Engine(problem, target=300), Brute(problem)
     halves = [Kept.empty(problem, top=20, marginals=True, counts=True) for _ in range(2)]
-    module.pilot(engine, Kept.empty(problem, top=20, marginals=True, counts=True))  # for the margin alone
+    piloting.pilot(engine, Kept.empty(problem, top=20, marginals=True, counts=True))  # for the margin alone
     for i, half in enumerate(halves):
         for _ in module.run(engine, half, range(i, engine.tiling.count, 2)):
             pass
@@ -270,7 +272,7 @@ def test_one_trace_per_program_serves_all_tiles_and_all_limits(nothing_compiled)
     calls, (program, census) = [], engine._finding
     engine._finding = Finding(lambda *arguments: calls.append(arguments) or program(*arguments), census)
     kept = Kept.empty(engine.problem, top=10, marginals=True, counts=True)
-    with patch.object(module, "PILOT_BLOCKS", 100):
+    with patch.object(piloting, "PILOT_BLOCKS", 100):
         assert len(list(run(engine, kept))) == len(calls) == np.prod(engine.tiling.grid) > 50
     fields, task, *rest = calls[-1]
     assert isinstance(task, Task)
@@ -312,3 +314,29 @@ def test_tiles_are_settled_together_and_all_told(monkeypatch):
         assert list(run(engine, kept)) == list(range(engine.tiling.count))
         results.append((kept.ids().tolist(), kept.counts))
     assert results[0] == results[1]
+
+
+def test_the_pilot_leaves_no_value_of_an_axis_without_a_candidate_to_beat(monkeypatch):
+    """Where nothing is known, every block matters: one deep layer count that the pilot had missed once took 20 s a tile."""
+    monkeypatch.setattr(piloting, "PILOT_BLOCKS", 64)
+    layers, hidden = Axis("num_hidden_layers", tuple(range(16, 616))), Axis("hidden_size", tuple(range(1024, 17408, 256)))
+    problem = Problem(
+        Space((layers, hidden, TOKENS), {"intermediate_size": 8192.0}), DENSE, {"training_flops": Bound(max=1e24)}
+    )
+    engine, kept = Engine(problem), Kept.empty(problem, top=20, marginals=True, counts=False)
+    piloting.pilot(engine, kept)
+    assert np.all(kept.floors()[0] > -np.inf)
+
+
+def test_many_blocks_that_tie_are_looked_at_again_a_few_times_only(monkeypatch):
+    """All score 25, so that no decision rules any other out; asking again after every batch would take quadratic time."""
+    monkeypatch.setattr(settling, "BATCHES", (16, 64))
+    tiny = (Axis("hidden_size", (256.0, 128.0, 256.0)), Axis("num_hidden_layers", tuple(map(float, range(90, 390)))))
+    problem = Problem(
+        Space((*tiny, Axis("training_tokens", tuple(np.geomspace(1e11, 1e13, 64)))), {"intermediate_size": 512.0}), DENSE
+    )
+    engine, asked = Engine(problem), []
+    monkeypatch.setattr(engine, "refine", lambda *args: asked.append(len(args[0][0])) or Engine.refine(engine, *args))
+    kept, brute = sweep(problem, top=20, engine=engine), Brute(problem)
+    assert_same(kept, brute, 20)
+    assert len(asked) <= 8 and max(asked) == 3600  # of 57 batches
