@@ -18,7 +18,7 @@ from perflaw_jax.design import Design, Scalar
 from perflaw_jax.kernel import Task
 from perflaw_jax.objective import Bound, evaluate, make_design
 
-BATCH = 2048  # boxes per call: one trace
+BATCHES = (512, 2048)  # boxes per call: a trace for each that is used
 ROUNDING = 1e-9  # relative: by so much the tokens that a budget buys may be rounded
 UNLIMITED = 1e300  # in place of infinity, of which arithmetic makes what has no bounds
 
@@ -104,15 +104,16 @@ class BoxBounds:
 
     def _run(self, pick: Any, first: np.ndarray, last: np.ndarray) -> Any:
         parts, count = [], len(first)
+        size = BATCHES[count > BATCHES[0]]
         with jax.enable_x64(True):
-            for start in range(0, count, BATCH):
-                rows = slice(start, start + BATCH)
-                parts.append(_over_boxes(pick, self._form, _padded(first[rows]), _padded(last[rows]), self._tables, self._task))
+            for start in range(0, count, size):
+                ends = (_padded(places[start : start + size], size) for places in (first, last))
+                parts.append(_over_boxes(pick, self._form, *ends, self._tables, self._task))
             return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
 
 
-def _padded(places: np.ndarray) -> np.ndarray:
-    short = BATCH - len(places)
+def _padded(places: np.ndarray, size: int) -> np.ndarray:
+    short = size - len(places)
     return np.concatenate([places, np.repeat(places[-1:], short, axis=0)]) if short else places
 
 

@@ -118,6 +118,8 @@ def split(first: np.ndarray, last: np.ndarray, axes: np.ndarray, unit: np.ndarra
     """
     parent = np.arange(len(first))
     for axis, step in enumerate(unit):
+        if not axes[:, axis].any():
+            continue
         low, high = first[:, axis], last[:, axis]
         middle = (low + high + 1) // 2
         rounded = (middle + step // 2) // step * step

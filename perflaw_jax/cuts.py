@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import numpy as np
 
-from perflaw_jax.box_bounds import BoxBounds
-from perflaw_jax.boxes import Boxes
+from perflaw_jax.box_bounds import BATCHES, BoxBounds
+from perflaw_jax.boxes import BlockGrid, Boxes, split
 from perflaw_jax.frontier import Frontier
 
 MOST_CUTS = 3  # axes along which a box is cut at once
-WORTH_IT = 1 / 2  # of what the best axis takes from the bound: others are cut along as well
+WORTH_IT = 1 / 3  # of what the best axis takes from the bound: others are cut along as well
 TINY = 1e-6  # of a score
 SAMPLE = 32  # of the boxes to be cut, on which the axes are tried
 
 
-def cut_axes(boxes: Boxes, bounds: BoxBounds, shape: tuple[int, ...], frontier: Frontier | None) -> np.ndarray:
-    """The axes along which to cut each box [m, axes]: those that take the most from its bound, by a sample of the boxes.
+def cut(
+    boxes: Boxes, bounds: BoxBounds, blocks: BlockGrid, frontier: Frontier | None, room: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut boxes along the axes that take the most from their bounds, by a sample of them.
 
-    Where none takes anything, the axis of the grid (of that ``shape``) of which a box holds the greatest share.
+    Where no axis takes anything, they are cut along that of which they hold the greatest share of the grid. While that
+    makes no more pieces than there is ``room`` for and are bounded in the same time, they are cut again.
+
+    Returns:
+        Of the pieces their first and last places [n, axes], and the row of the box that they come from [n].
     """
-    width = (boxes.last - boxes.first).astype(float)
-    taken = width * (_gain_per_place(boxes, bounds, frontier) + 1e-30 / np.asarray(shape))
-    rank = np.argsort(np.argsort(-taken, axis=1, kind="stable"), axis=1, kind="stable")
-    return (taken > 0) & (taken >= taken.max(axis=1, keepdims=True) * WORTH_IT) & (rank < MOST_CUTS)
+    gain = _gain_per_place(boxes, bounds, frontier) + 1e-30 / np.asarray(blocks.grid.space.shape)
+    first, last, parent = split(*boxes[:2], _worthwhile(boxes.last - boxes.first, gain), blocks.unit)
+    while len(first) <= min(room, BATCHES[0]) >> MOST_CUTS and np.any(blocks.count(first, last) > 1):
+        first, last, row = split(first, last, _worthwhile(last - first, gain), blocks.unit)
+        parent = parent[row]
+    return first, last, parent
+
+
+def _worthwhile(width: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """The axes along which to cut boxes of some widths [m, axes], given what each takes from a bound per place [axes]."""
+    taken = width * gain
+    worthwhile = (taken > 0) & (taken >= taken.max(axis=1, keepdims=True) * WORTH_IT)
+    many = np.flatnonzero(worthwhile.sum(axis=1) > MOST_CUTS)
+    rank = np.argsort(np.argsort(-taken[many], axis=1, kind="stable"), axis=1, kind="stable")
+    worthwhile[many] &= rank < MOST_CUTS
+    return worthwhile
 
 
 def _gain_per_place(boxes: Boxes, bounds: BoxBounds, frontier: Frontier | None) -> np.ndarray:
@@ -32,15 +50,16 @@ def _gain_per_place(boxes: Boxes, bounds: BoxBounds, frontier: Frontier | None) 
     first, last = (np.repeat(ends[None], axes, axis=0) for ends in boxes[:2])
     for axis in range(axes):
         first[axis, :, axis] = last[axis, :, axis] = (boxes.first[:, axis] + boxes.last[:, axis]) // 2
-    _, least = bounds.least(first.reshape(-1, axes), last.reshape(-1, axes))
+    feasible, least = bounds.least(first.reshape(-1, axes), last.reshape(-1, axes))
     least = np.maximum(least.reshape(axes, *boxes.least.shape), boxes.least)
     with np.errstate(all="ignore"):
         gain = least[..., 0] - boxes.least[:, 0]
         for column, weight in _weights(frontier):
             gain = gain + weight * np.log(least[..., column] / boxes.least[:, column])
         finite = np.where(np.isfinite(gain), gain, 0)
-        nothing_left = least[..., 0] == np.inf  # worth as much as the most that another axis gives
-        gain = np.where(nothing_left, np.maximum(finite.max(axis=0), TINY), finite) / (boxes.last - boxes.first).T
+        half = np.maximum(finite.max(axis=0) / 2, TINY)  # of what the best axis gives: where nothing is left, a box is halved
+        nothing_left = ~feasible.reshape(gain.shape) | (least[..., 0] == np.inf)
+        gain = np.where(nothing_left, half, finite) / (boxes.last - boxes.first).T
     return np.nan_to_num(gain, nan=0, posinf=0).sum(axis=1) / len(rows)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from perflaw_jax.box_bounds import BoxBounds
-from perflaw_jax.boxes import BlockGrid, Boxes, Grid, split, unique
+from perflaw_jax.boxes import BlockGrid, Boxes, Grid, unique
 from perflaw_jax.certificate import Certificate, Found, Progress
-from perflaw_jax.cuts import cut_axes
+from perflaw_jax.cuts import cut
 from perflaw_jax.engine import Engine, Problem, as_batch, spread
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Decided, Task
@@ -23,7 +23,7 @@ from perflaw_jax.reduce import TopK
 
 PILOT_BLOCKS = 1024
 SEEDS = 8  # candidates whose surroundings are tried while that finds better ones
-ROUNDS = 4  # of that at most: the boxes find the rest sooner
+ROUNDS = 3  # of that at most: the boxes find the rest sooner
 PARENTS = (1024, 4096)  # boxes cut at a time: of many an eighth, since choosing them takes time as well
 LEAF = 2  # blocks of neighbouring candidates in a box that is evaluated rather than cut
 MOST_BOXES = 2**19  # waiting; beyond, the smallest come first
@@ -172,8 +172,7 @@ class _Search:
         self._evaluate(self.blocks.inside(picked.first[small], picked.last[small]))
         large = picked.take(~small)
         if len(large.first):
-            axes = cut_axes(large, self.bounds, self.grid.space.shape, self.frontier)
-            first, last, parent = split(large.first, large.last, axes, self.blocks.unit)
+            first, last, parent = cut(large, self.bounds, self.blocks, self.frontier, self.most_boxes)
             self.waiting = Boxes.join([self.waiting, self._bounded(first, last, large.take(parent))])
         if len(self.waiting.first) > 2 * self.pruned:
             self.waiting = self.waiting.take(self._open(self.waiting))

@@ -40,7 +40,7 @@ def search(problem, *, pilot=1, seeds=1, few=0, sharpen=exact.SHARPEN_AFTER, **o
         patch.object(exact, "SEEDS", seeds),
         patch.object(exact, "FEW", few),
         patch.object(exact, "SHARPEN_AFTER", sharpen),
-        patch.object(box_bounds, "BATCH", 256),
+        patch.object(box_bounds, "BATCHES", (64, 256)),
     ):
         return exact_search(problem, **options)
 
