@@ -95,16 +95,15 @@ class BoxBounds:
 
     def least(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether a box may hold a feasible candidate [m], and the least of everything that ranks them [m, 3 + costs]."""
-        feasible, least = self._run(self._pick, first, last)
+        feasible, least = self._run(self._pick, first, last, BATCHES[len(first) > BATCHES[0]])
         return feasible, least[:, self._columns]
 
     def same(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
         """Of everything that ranks candidates, whether it is one and the same all over a box [m, 3 + costs]."""
-        return self._run(_same, first, last)[:, self._columns]
+        return self._run(_same, first, last, BATCHES[1])[:, self._columns]
 
-    def _run(self, pick: Any, first: np.ndarray, last: np.ndarray) -> Any:
+    def _run(self, pick: Any, first: np.ndarray, last: np.ndarray, size: int) -> Any:
         parts, count = [], len(first)
-        size = BATCHES[count > BATCHES[0]]
         with jax.enable_x64(True):
             for start in range(0, count, size):
                 ends = (_padded(places[start : start + size], size) for places in (first, last))

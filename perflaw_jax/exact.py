@@ -11,19 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from perflaw_jax import box_bounds
 from perflaw_jax.box_bounds import BoxBounds
 from perflaw_jax.boxes import BlockGrid, Boxes, Grid, unique
 from perflaw_jax.certificate import Certificate, Found, Progress
 from perflaw_jax.cuts import cut
-from perflaw_jax.engine import Engine, Problem, as_batch, spread
+from perflaw_jax.engine import BATCHES, Engine, Problem, as_batch, spread
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Decided, Task
+from perflaw_jax.pilot import around
 from perflaw_jax.prune import open_to_front, open_to_top
 from perflaw_jax.reduce import TopK
 
 PILOT_BLOCKS = 1024
 SEEDS = 8  # candidates whose surroundings are tried while that finds better ones
 ROUNDS = 3  # of that at most: the boxes find the rest sooner
+FOLLOWED = 6  # times that blocks around the frontier's points are tried
 PARENTS = (1024, 4096)  # boxes cut at a time: of many an eighth, since choosing them takes time as well
 LEAF = 2  # blocks of neighbouring candidates in a box that is evaluated rather than cut
 MOST_BOXES = 2**19  # waiting; beyond, the smallest come first
@@ -80,6 +83,17 @@ class Searcher:
             tick(search.progress())
         return search.found()
 
+    def compile(self, problem: Problem) -> None:
+        """Compile now what only some searches need: for many boxes or blocks at a time, and for many that tie."""
+        engine = self.engine.at(problem)
+        bounds = self._bounds.on(Task(problem.law, dict(problem.limits), problem.space.spend), ())
+        first, last = Grid(problem.space).everything()
+        for count in box_bounds.BATCHES:
+            bounds.least(first.repeat(count, axis=0), last.repeat(count, axis=0))
+        bounds.same(first, last)
+        for size in BATCHES:
+            engine.decide(spread(engine.tiling.blocks, 1), size=size)
+
 
 def exact_search(problem: Problem, *, engine: Engine | None = None, **options: Any) -> Found:
     """``Searcher(problem, engine).search(**options)``."""
@@ -130,6 +144,16 @@ class _Search:
             if not len(self.top.best.score) or best == (best := self.top.best.candidate_id[:SEEDS].tolist()):
                 break
             self._evaluate(self._around(np.asarray(best)))
+        if self.frontier is not None:
+            self._follow(self.frontier)
+
+    def _follow(self, frontier: Frontier) -> None:
+        """The same for its points: a box is dropped by those in its own reach of the costs, wherever the best score is."""
+        random = np.random.default_rng(0)  # fixed: the same search takes the same steps
+        for i in range(FOLLOWED):
+            known = frontier.front.candidate_id
+            if len(known):
+                self._evaluate(around(self.engine, known, 2.0 ** -(i + 2), random, PILOT_BLOCKS))
 
     def _around(self, ids: np.ndarray) -> list[np.ndarray]:
         """Blocks at distances of 1, 2, 4, 8 ... along each axis from those of some candidates."""

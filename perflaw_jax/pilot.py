@@ -44,20 +44,20 @@ def _look_around(engine: Engine, kept: Kept) -> None:
     for i in range(min(ROUNDS, math.prod(engine.tiling.blocks) // (SPARSE * AROUND))):
         if not len(known):
             return
-        kept.update(as_batch(*engine.decide(_around(engine, known, 2.0 ** -(i + 2), random))))
+        kept.update(as_batch(*engine.decide(around(engine, known, 2.0 ** -(i + 2), random, AROUND))))
         before, known = known, kept.ids()
         if len(np.setdiff1d(known, before, assume_unique=True)) < ENOUGH:
             return
 
 
-def _around(engine: Engine, ids: np.ndarray, reach: float, random: np.random.Generator) -> list[np.ndarray]:
-    """Coordinates of at most ``AROUND`` blocks near some candidates' own, none twice: mostly close, none beyond ``reach``.
+def around(engine: Engine, ids: np.ndarray, reach: float, random: np.random.Generator, count: int) -> list[np.ndarray]:
+    """Coordinates of at most ``count`` blocks near some candidates' own, none twice: mostly close, none beyond ``reach``.
 
     ``reach`` is a share of each axis.
     """
     shape = np.array(engine.tiling.blocks)[:, None]
-    blocks, _ = engine.tiling.block_of(ids[random.integers(len(ids), size=AROUND)])
-    size = np.rint(np.maximum(shape * reach, 1) ** random.random((len(shape), AROUND))).astype(np.int64)
+    blocks, _ = engine.tiling.block_of(ids[random.integers(len(ids), size=count)])
+    size = np.rint(np.maximum(shape * reach, 1) ** random.random((len(shape), count))).astype(np.int64)
     moved = np.stack(blocks) + size * random.integers(-1, 2, size.shape)
     flat = np.asarray(np.ravel_multi_index(tuple(np.clip(moved, 0, shape - 1)), engine.tiling.blocks))
     return list(np.unravel_index(distinct(flat), engine.tiling.blocks))

@@ -23,12 +23,15 @@ def open_to_front(front: Batch, least: np.ndarray, ids: np.ndarray) -> np.ndarra
     if not len(front.score):
         return np.ones(len(least), bool)
     score, costs = -least[:, 0], least[:, 3:]
-    open_ = _best_within(front, costs, score) < score
+    best = _best_within(front, costs, score)
+    open_ = best < score
     # of equals the frontier keeps one: a box whose best corner IS a point may hold one that ranks before it
-    place = np.minimum(np.searchsorted(_joined(front.costs), _joined(costs)), len(front.score) - 1)
+    level = np.flatnonzero(best == score)
+    place = np.minimum(np.searchsorted(_joined(front.costs), _joined(costs[level])), len(front.score) - 1)
     point = front.take(place)
-    equal = np.flatnonzero((point.score == score) & (point.costs == costs).all(axis=1))
-    open_[equal] = _before(least[equal, :3], ids[equal], point.take(equal))
+    equal = (point.score == score[level]) & (point.costs == costs[level]).all(axis=1)
+    level, point = level[equal], point.take(equal)
+    open_[level] = _before(least[level, :3], ids[level], point)
     return open_
 
 

@@ -82,11 +82,18 @@ class Searched(NamedTuple):
         assert found.frontier is not None
         return self._columns(found.frontier.finish().candidate_id)
 
+    def compile(self, limits: Limits) -> None:
+        """Compile what any question may need."""
+        _searcher(_Key(self.space)).compile(self._problem(limits, "performance"))
+
     def _search(self, limits: Limits, top: int, ranking: str = "performance", **options: Any) -> Found:
+        problem = self._problem(limits, ranking)
+        return _searcher(_Key(self.space)).search(problem, top=top, tick=_until(PATIENCE), **{"frontier": (), **options})
+
+    def _problem(self, limits: Limits, ranking: str) -> Problem:
         least = limits["score"].min
         law = Ranked(self.law, RANKINGS[ranking], NONE if least is None else max(least, NONE))
-        problem = Problem(self.space, law, {**limits, "score": OPEN}, COSTS)
-        return _searcher(_Key(self.space)).search(problem, top=top, tick=_until(PATIENCE), **{"frontier": (), **options})
+        return Problem(self.space, law, {**limits, "score": OPEN}, COSTS)
 
     def _columns(self, ids: np.ndarray) -> Columns:
         return scored(self.space.fields(self.space.digits(ids)), self.law)

@@ -6,15 +6,18 @@ from threading import Thread
 
 from perflaw_jax.planner.inputs import check
 from perflaw_jax.planner.solve import solve
+from perflaw_jax.planner.solvers import Searched
 
 QUESTIONS = ({"grid": "fine"}, {"kind": "moe", "grid": "fine"})  # their programs serve every ranking and range
 
 
 def warm_up() -> None:
-    """Answer ``QUESTIONS`` in a thread of its own."""
+    """Answer ``QUESTIONS``, then compile what others need beside, in a thread of its own."""
     Thread(target=_answer, name="warm-up", daemon=True).start()
 
 
 def _answer() -> None:
-    for question in QUESTIONS:
-        solve(check(question))
+    plans = [solve(check(question)) for question in QUESTIONS]
+    for plan in plans:
+        if isinstance(plan.solver, Searched):
+            plan.solver.compile(plan.limits)
