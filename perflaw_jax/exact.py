@@ -28,6 +28,7 @@ SEEDS = 8  # candidates whose surroundings are tried while that finds better one
 ROUNDS = 3  # of that at most: the boxes find the rest sooner
 FOLLOWED = 6  # times that blocks around the frontier's points are tried
 PARENTS = (1024, 4096)  # boxes cut at a time: of many an eighth, since choosing them takes time as well
+ALONG = 2**13  # of those of a frontier, all of which must be followed: no order finds it sooner
 LEAF = 2  # blocks of neighbouring candidates in a box that is evaluated rather than cut
 MOST_BOXES = 2**19  # waiting; beyond, the smallest come first
 MOST_BLOCKS = 2**14  # evaluated at a time
@@ -59,6 +60,7 @@ class Searcher:
         least: float = -np.inf,
         tick: Callable[[Progress], None] = lambda progress: None,
         most_boxes: int = MOST_BOXES,
+        sharpen: bool = True,
     ) -> Found:
         """The best candidates of a space, and its frontier if the problem names costs, without going through all of it.
 
@@ -71,12 +73,14 @@ class Searcher:
             least: leave out what scores less; of that, candidates may be among those found.
             tick: called after every step.
             most_boxes: about how many boxes may wait; memory is a hundred bytes each.
+            sharpen: where the search takes long, compile sharper bounds, which takes seconds.
 
         Raises:
             UnboundedPrimitive: the law uses a primitive that has no bounds.
         """
         engine = self.engine if problem is None else self.engine.at(problem)
         search = _Search(engine, self._bounds, top, frontier, gap, least, most_boxes)
+        search.sharp = not sharpen
         search.start()
         while len(search.waiting.first):
             search.step()
@@ -206,7 +210,8 @@ class _Search:
         """Take the boxes to be cut from those waiting: the best, or the smallest where too many wait."""
         boxes = self.waiting
         crowded = len(boxes.first) > self.most_boxes
-        count = max(1, min(int(np.clip(len(boxes.first) // 8, *PARENTS)), self.most_boxes // 16))
+        count = int(np.clip(len(boxes.first) // 8, *PARENTS)) if self.frontier is None else ALONG
+        count = max(1, min(count, self.most_boxes // 16))
         if len(boxes.first) <= count:
             chosen = np.ones(len(boxes.first), bool)
         elif crowded:

@@ -124,13 +124,15 @@ def _shift(plan: Plan, end: str, best: Columns) -> Shift:
     for factor in [factor for factor in factors if factor not in looser][::-1]:
         found = _tightened(plan, end, at * factor, found)
         scores[factor] = _score(found)
+    free = _loosened(plan, end, at, away * np.inf, best)
+    binds = _score(free) > _score(best)
     found, last = best, at
     for factor in looser:
-        found, last = _loosened(plan, end, last, at * factor, found), at * factor
+        if binds:
+            found, last = _loosened(plan, end, last, at * factor, found), at * factor
         scores[factor] = _score(found)
-    free = _score(_loosened(plan, end, last, away * np.inf, found))
     sign = 1 if plan.inputs.entry.higher_is_better else -1
-    return Shift(end, at, {factor: sign * scores[factor] for factor in FACTORS}, sign * free, free > _score(best))
+    return Shift(end, at, {factor: sign * scores[factor] for factor in FACTORS}, sign * _score(free), binds)
 
 
 def _tightened(plan: Plan, end: str, to: float, best: Columns | None) -> Columns | None:

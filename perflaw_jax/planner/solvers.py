@@ -88,7 +88,8 @@ class Searched(NamedTuple):
 
     def _search(self, limits: Limits, top: int, ranking: str = "performance", **options: Any) -> Found:
         problem = self._problem(limits, ranking)
-        return _searcher(_Key(self.space)).search(problem, top=top, tick=_until(PATIENCE), **{"frontier": (), **options})
+        options = {"frontier": (), "sharpen": False, **options}  # sharper bounds compile for longer than a user would wait
+        return _searcher(_Key(self.space)).search(problem, top=top, tick=_until(PATIENCE), **options)
 
     def _problem(self, limits: Limits, ranking: str) -> Problem:
         least = limits["score"].min
