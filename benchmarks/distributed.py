@@ -41,11 +41,12 @@ def run() -> dict[str, Any]:
     figures = {
         "sharding_rows": _sharding({**spec(200, 128), **rows}, {**spec(32, 128), **rows}),
         "sharding": _sharding(spec(150, 2048), spec(20, 2048)),
+        "sharding_large": _sharding(spec(600, 4096), spec(20, 4096)),
         "devices": _devices(),
         "ray": _ray(),
     }
     d, r = figures["devices"], figures["ray"]
-    for name in ("sharding_rows", "sharding"):
+    for name in ("sharding_rows", "sharding", "sharding_large"):
         s = figures[name]
         print(f"{SHARDS} shards in one process: {s['overhead']:+.1%} against one sweep of {s['candidates']:.3g} candidates")
         print(f"  {1000 * s['seconds_per_shard']:.0f} ms a shard ({name})")
@@ -164,7 +165,7 @@ print(json.dumps(time.perf_counter() - began))
 
 
 def _ray() -> dict[str, Any]:
-    layers, tokens = 125, 8192
+    layers, tokens = 125, 65536
     seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         digests = set()

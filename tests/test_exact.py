@@ -33,13 +33,13 @@ few = settings(
 )
 
 
-def search(problem, *, pilot=1, seeds=1, few=0, sharpen=exact.SHARPEN_AFTER, **options):
+def search(problem, *, pilot=1, seeds=1, few=0, sharpen_after=exact.SHARPEN_AFTER, **options):
     """An exact search that is told little beforehand, so that the boxes are what finds."""
     with (
         patch.object(exact, "PILOT_BLOCKS", pilot),
         patch.object(exact, "SEEDS", seeds),
         patch.object(exact, "FEW", few),
-        patch.object(exact, "SHARPEN_AFTER", sharpen),
+        patch.object(exact, "SHARPEN_AFTER", sharpen_after),
         patch.object(box_bounds, "BATCHES", (64, 256)),
     ):
         return exact_search(problem, **options)
@@ -88,7 +88,7 @@ def test_search_is_the_brute_force(family, top, seeds, few):
 @given(family=families(size=6, keep_fixed=True), top=st.integers(1, 50))
 def test_search_by_slopes_is_the_brute_force(family, top):
     for problem in family:
-        check(problem, top=top, sharpen=0)
+        check(problem, top=top, sharpen_after=0)
 
 
 # --- fixed tricky cases ------------------------------------------------------------------------------------------------
@@ -136,12 +136,12 @@ def one_field(design):
 @pytest.mark.parametrize("sharpen", [0, exact.SHARPEN_AFTER])
 def test_laws_of_the_users(sharpen):
     for law in OneOf.each(gaps, infinite, stepped, never, one_field):
-        check(Problem(SPACE, law, {"score": Bound(min=3.0)}, ("training_flops",)), top=40, sharpen=sharpen)
+        check(Problem(SPACE, law, {"score": Bound(min=3.0)}, ("training_flops",)), top=40, sharpen_after=sharpen)
 
 
 @pytest.mark.parametrize("sharpen", [0, exact.SHARPEN_AFTER])
 def test_a_network_of_the_users(sharpen):
-    check(Problem(SPACE, FunctionLaw(network), {"score": Bound(min=3.0)}), top=40, sharpen=sharpen)
+    check(Problem(SPACE, FunctionLaw(network), {"score": Bound(min=3.0)}), top=40, sharpen_after=sharpen)
 
 
 def test_a_law_of_which_less_is_better():
@@ -252,6 +252,12 @@ def test_nothing_is_feasible():
 # --- options -----------------------------------------------------------------------------------------------------------
 
 
+def test_who_cannot_wait_for_sharper_bounds_gets_none(monkeypatch):
+    problem = Problem(dense_space(8, 8, 8, 8), DENSE, {"training_flops": Bound(max=1e23)}, ("training_flops",))
+    monkeypatch.setattr(box_bounds.BoxBounds, "sharpened", lambda self: pytest.fail("sharpened"))
+    check(problem, sharpen=False, sharpen_after=1)
+
+
 def test_few_boxes_may_wait():
     problem = Problem(dense_space(16, 16, 16, 16), DENSE, {"training_flops": Bound(max=1e23)}, ("training_flops",))
     waiting = []
@@ -268,7 +274,7 @@ def test_a_gap_is_proven():
 
 def test_bounds_by_slopes_take_fewer_boxes():
     problem = Problem(dense_space(128, 128, 128, 128), DENSE, {"training_flops": Bound(max=1e24)})
-    plain, sharp = (search(problem, sharpen=after, seeds=8, pilot=1024) for after in (exact.SHARPEN_AFTER, 0))
+    plain, sharp = (search(problem, sharpen_after=after, seeds=8, pilot=1024) for after in (exact.SHARPEN_AFTER, 0))
     assert sharp.top.finish().candidate_id.tolist() == plain.top.finish().candidate_id.tolist()
     assert sharp.certificate.boxes < 0.9 * plain.certificate.boxes
 

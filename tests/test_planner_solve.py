@@ -108,10 +108,11 @@ def test_shallow_first_takes_few_boxes():
     assert plan.note == "" and plan.solver._search(plan.limits, 1000, "shallow").certificate.boxes < 10**5
 
 
-def test_one_layer_of_experts_takes_few_boxes():
-    """Cut along too many axes at once, boxes do not tell what to cut next, and a limit that nothing meets takes millions."""
+@pytest.mark.parametrize("kind", ["dense", "moe"])
+def test_one_layer_takes_few_boxes(kind):
+    """Unless what a limit leaves nothing of tells where to cut, a least score that nothing meets takes millions."""
     whole = {"min_layers": 1, "max_layers": 200, "min_size": 0, "max_size": 1e5, "min_tokens": 0, "max_tokens": 40}
-    plan = solve(check({"grid": "fine", "kind": "moe", "hidden_step": 256, **whole}))
+    plan = solve(check({"grid": "fine", "kind": kind, "hidden_step": 256, **whole}))
     one = {**plan.limits, "num_hidden_layers": Bound(min=1.0, max=1.0)}
     assert plan.solver._search(one, 1).certificate.boxes < 10**5
 
