@@ -11,9 +11,11 @@ from perflaw_jax.planner.solvers import Searched
 QUESTIONS = ({"grid": "fine"}, {"kind": "moe", "grid": "fine"})  # their programs serve every ranking and range
 
 
-def warm_up() -> None:
+def warm_up() -> Thread:
     """Answer ``QUESTIONS``, then compile what others need beside, in a thread of its own."""
-    Thread(target=_answer, name="warm-up", daemon=True).start()
+    thread = Thread(target=_answer, name="warm-up", daemon=True)
+    thread.start()
+    return thread
 
 
 def _answer() -> None:
