@@ -95,7 +95,8 @@ class BoxBounds:
 
     def least(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether a box may hold a feasible candidate [m], and the least of everything that ranks them [m, 3 + costs]."""
-        feasible, least = self._run(self._pick, first, last, BATCHES[len(first) > BATCHES[0]])
+        few = len(first) <= BATCHES[0] and self._pick is _least  # the sharper program takes seconds to compile: for one size
+        feasible, least = self._run(self._pick, first, last, BATCHES[0 if few else 1])
         return feasible, least[:, self._columns]
 
     def same(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
