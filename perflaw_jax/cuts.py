@@ -19,8 +19,8 @@ def cut(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut boxes along the axes that take the most from their bounds, by a sample of them.
 
-    Where no axis takes anything, they are cut along that of which they hold the greatest share of the grid. While that
-    makes no more pieces than there is ``room`` for and are bounded in the same time, they are cut again.
+    Where no axis takes anything, they are cut along that of which they hold the greatest share of the grid. While the pieces
+    are few, by what there is ``room`` for and by what is bounded in the time that one takes, they are cut again.
 
     Returns:
         Of the pieces their first and last places [n, axes], and the row of the box that they come from [n].
