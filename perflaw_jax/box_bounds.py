@@ -103,6 +103,12 @@ class BoxBounds:
         """Of everything that ranks candidates, whether it is one and the same all over a box [m, 3 + costs]."""
         return self._run(_same, first, last, BATCHES[1])[:, self._columns]
 
+    def compile(self, first: np.ndarray, last: np.ndarray) -> None:
+        """Compile all programs on some one box, [1, axes]."""
+        for size in BATCHES:
+            self.least(first.repeat(size, axis=0), last.repeat(size, axis=0))
+        self.same(first, last)
+
     def _run(self, pick: Any, first: np.ndarray, last: np.ndarray, size: int) -> Any:
         parts, count = [], len(first)
         with jax.enable_x64(True):

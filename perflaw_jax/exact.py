@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from perflaw_jax import box_bounds
 from perflaw_jax.box_bounds import BoxBounds
 from perflaw_jax.boxes import BlockGrid, Boxes, Grid, unique
 from perflaw_jax.certificate import Certificate, Found, Progress
@@ -79,8 +78,7 @@ class Searcher:
             UnboundedPrimitive: the law uses a primitive that has no bounds.
         """
         engine = self.engine if problem is None else self.engine.at(problem)
-        search = _Search(engine, self._bounds, top, frontier, gap, least, most_boxes)
-        search.sharp = not sharpen
+        search = _Search(engine, self._bounds, top, frontier, gap, least, most_boxes, sharpen)
         search.start()
         while len(search.waiting.first):
             search.step()
@@ -91,10 +89,7 @@ class Searcher:
         """Compile now what only some searches need: for many boxes or blocks at a time, and for many that tie."""
         engine = self.engine.at(problem)
         bounds = self._bounds.on(Task(problem.law, dict(problem.limits), problem.space.spend), ())
-        first, last = Grid(problem.space).everything()
-        for count in box_bounds.BATCHES:
-            bounds.least(first.repeat(count, axis=0), last.repeat(count, axis=0))
-        bounds.same(first, last)
+        bounds.compile(*Grid(problem.space).everything())
         for size in BATCHES:
             engine.decide(spread(engine.tiling.blocks, 1), size=size)
 
@@ -116,6 +111,7 @@ class _Search:
         gap: float,
         least: float,
         most_boxes: int,
+        may_sharpen: bool,
     ):
         problem = engine.problem
         costs = problem.costs if frontier is None else frontier
@@ -128,7 +124,7 @@ class _Search:
         self.frontier = Frontier(len(costs)) if costs else None
         self.bounded = self.evaluated = self.near_ties = 0
         self.left_out = -np.inf  # best bound of what only the gap excused
-        self.sharp = False
+        self.may_sharpen = may_sharpen
         self.pruned = 1  # boxes waiting when all were last looked through
         ends = self.grid.everything()
         unknown = np.full((1, 3 + len(costs)), -np.inf)
@@ -189,7 +185,7 @@ class _Search:
 
     def step(self) -> None:
         """Take the most promising boxes: evaluate the small ones, cut the others."""
-        if self.bounded > SHARPEN_AFTER and not self.sharp:
+        if self.bounded > SHARPEN_AFTER and self.may_sharpen:
             self._sharpen()
         picked = self._pick()
         picked = picked.take(self._open(picked))
@@ -231,7 +227,7 @@ class _Search:
 
     def _sharpen(self) -> None:
         """From here on bounds by slopes, for what waits as well."""
-        self.sharp, self.bounds = True, self.bounds.sharpened()
+        self.may_sharpen, self.bounds = False, self.bounds.sharpened()
         self.waiting = self._bounded(*self.waiting[:2], self.waiting)
 
     def _open(self, boxes: Boxes) -> np.ndarray:
