@@ -15,10 +15,9 @@ BYTES_PER_WEIGHT = 2  # bfloat16
 BYTES_PER_CACHED_NUMBER = 2  # bfloat16
 ADAM_BYTES_PER_PARAM = 12  # float32 master weight, first and second moment
 
-# what changes with training_tokens, and does so in proportion; "score" stands for the law
-DEPENDS_ON_TOKENS = frozenset(
-    {"training_tokens", "training_flops", "non_embedding_flops", "exact_training_flops", "tokens_per_param", "score"}
-)
+# what changes with training_tokens, and does so in proportion
+PER_TOKEN = frozenset({"training_tokens", "training_flops", "non_embedding_flops", "exact_training_flops", "tokens_per_param"})
+DEPENDS_ON_TOKENS = PER_TOKEN | {"score"}  # which stands for the law
 
 
 class Parameters(NamedTuple):

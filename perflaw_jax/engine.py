@@ -7,19 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
+from perflaw_jax.accounting import PER_TOKEN
 from perflaw_jax.devices import Devices
-from perflaw_jax.kernel import Decided, Layout, Promise, Surveyed, Task
+from perflaw_jax.kernel import Decided, Promise, Surveyed, Task
+from perflaw_jax.nest import Layout
 from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding, Programs
 from perflaw_jax.reduce import Batch, Screen
 from perflaw_jax.space import Space
 from perflaw_jax.tiling import MAX_LANES, Tiling
 
+T = TypeVar("T")
 LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
 SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
@@ -69,18 +72,21 @@ class Engine:
         devices: how many of this host's devices work on tiles, one tile each at a time.
     """
 
-    def __init__(self, problem: Problem, *, target: int = 2**24, in_order: bool = False, devices: int = 1):
+    def __init__(self, problem: Problem, *, target: int = 2**25, in_order: bool = False, devices: int = 1):
         self.problem = problem
         self.devices = Devices(devices)
         self.tiling = Tiling(problem.space, target, max_lanes=1 if in_order else MAX_LANES, in_order=in_order)
         inner = problem.space.axes[self.tiling.inner]
+        tokens_inner = self._only_tokens_inside() and bool(np.all(np.diff(inner.values) >= 0))
+        differing = [cost for cost in problem.costs if not tokens_inner or cost in PER_TOKEN]
         self.layout = Layout(
             dims=self.tiling.dims,
             depth=len(self.tiling.order),
             lanes=self.tiling.lanes,
-            tokens_inner=self._only_tokens_inside() and bool(np.all(np.diff(inner.values) >= 0)),
+            tokens_inner=tokens_inner,
             costs=problem.costs,
             inputs=problem.inputs,
+            pieces=self.tiling.pieces if differing else 1,
         )
         self.programs = Programs(self.layout, self.devices)
         self._device_values: dict[tuple, Any] = {}
@@ -171,32 +177,31 @@ class Engine:
         if not count:  # evaluate any block, return none
             decided, ids, real = self.decide([np.zeros(1, np.int64)] * self.layout.depth, dtype)
             return jax.tree.map(lambda leaf: leaf[:0], decided), ids[:0], real[:0]
-        digits, real = self.tiling.members(coordinates)
+        parts = []
         with jax.enable_x64(dtype == np.float64):
-            batches = _batches(self._fields(digits), count, dtype, size)
-            parts = [self.programs.decide(some, self._task, dtype(self.margin)) for some in batches]
-            decided = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
-        return decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real
+            for some in _batches(coordinates, size):
+                digits, real = self.tiling.members(some)
+                decided = self.programs.decide(self._fields(digits, dtype), self._task, dtype(self.margin))
+                parts.append((decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real))
+            return _joined(parts, count)
 
     def refine(self, coordinates: list[np.ndarray], screen: Screen, floors: list[np.ndarray]) -> Promise:
         """What blocks may hold, candidate by candidate in float32: leaves [m], see ``kernel.refine``."""
-        digits, _ = self.tiling.members(coordinates)
-        named = {
-            f"floor{a}": f[d] if a == self.tiling.inner else f[d[:, 0]]
-            for a, (f, d) in enumerate(zip(floors, digits, strict=False))
-        }
         parts = []
-        for some in _batches({**self._fields(digits), **named}, len(coordinates[0]), np.float32):
-            lowest = {name: some.pop(name) for name in named}
-            parts.append(self.programs.refine(some, self._finding_task(), screen, lowest))
-        return jax.tree.map(
-            lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[: len(coordinates[0])], *parts
-        )
+        for some in _batches(coordinates):
+            digits, _ = self.tiling.members(some)
+            lowest = {
+                f"floor{axis}": np.asarray(floor[digit] if axis == self.tiling.inner else floor[digit[:, 0]], np.float32)
+                for axis, (floor, digit) in enumerate(zip(floors, digits, strict=False))
+            }
+            parts.append(self.programs.refine(self._fields(digits, np.float32), self._finding_task(), screen, lowest))
+        return _joined(parts, len(coordinates[0]))
 
-    def _fields(self, digits: list[np.ndarray]) -> dict[str, np.ndarray]:
-        """Exact field values of blocks: [m], or [m, lanes] where the innermost axis sets them."""
+    def _fields(self, digits: list[np.ndarray], dtype: type) -> dict[str, Any]:
+        """Field values of blocks: [m], or [m, lanes] where the innermost axis sets them."""
         fields = {name: t.values[tuple(digits[i] for i in t.dims)] for name, t in self.problem.space.tables.items()}
-        return {name: v[:, 0] if v.ndim and not self.tiling.has_lanes(name) else v for name, v in fields.items()}
+        own = {name: v[:, 0] if v.ndim and not self.tiling.has_lanes(name) else v for name, v in fields.items()}
+        return {name: v.astype(dtype) if v.ndim else dtype(v) for name, v in own.items()}
 
     def _tile_values(self, name: str, start: tuple[int, ...], dtype: type) -> Any:
         """Values of a field inside a tile, kept on a single device from one tile to the next while they stay the same."""
@@ -220,20 +225,32 @@ class Engine:
 
     def block_floors(self, coordinates: list[np.ndarray], floors: list[np.ndarray]) -> list[np.ndarray]:
         """Floors per axis of the space at some blocks, [m] each: the least of a block's lanes on the innermost axis."""
-        digits, _ = self.tiling.members(coordinates)
-        return [floor[digit].min(axis=1) for floor, digit in zip(floors, digits, strict=False)]
+        tiling, found = self.tiling, []
+        for axis, floor in enumerate(floors):
+            own = coordinates[tiling.order.index(axis)]
+            if axis == tiling.inner:
+                floor = np.minimum.reduceat(floor, np.arange(0, len(floor), tiling.lanes))
+            found.append(floor[np.minimum(own, len(floor) - 1)])
+        return found
 
 
-def _batches(values: dict[str, np.ndarray], count: int, dtype: type, size: int | None = None) -> Iterator[dict[str, Any]]:
-    """Cut values of ``count`` blocks into batches of one shape, hence one trace; the last block is repeated as filling."""
+def _batches(coordinates: list[np.ndarray], size: int | None = None) -> Iterator[list[np.ndarray]]:
+    """Cut coordinates of blocks into batches of one length, hence one trace; the last block is repeated as filling."""
+    count = len(coordinates[0])
     size = size or (BATCHES[0] if count <= FEW else BATCHES[1])
     for first in range(0, count, size):
-        yield {n: _padded(v[first : first + size], size, dtype) if v.ndim else dtype(v) for n, v in values.items()}
+        place = np.minimum(np.arange(first, first + size), count - 1)
+        yield [c[place] for c in coordinates]
 
 
-def _padded(values: np.ndarray, size: int, dtype: type) -> np.ndarray:
-    short = size - len(values)
-    return np.asarray(np.concatenate([values, np.repeat(values[-1:], short, axis=0)]) if short else values, dtype)
+def _joined(parts: list[T], count: int) -> T:
+    """The results of some batches, without the filling, on the host."""
+
+    def joined(*leaves: Any) -> np.ndarray:
+        there = [np.asarray(leaf) for leaf in leaves]
+        return (there[0] if len(there) == 1 else np.concatenate(there))[:count]
+
+    return jax.tree.map(joined, *parts)
 
 
 def as_batch(decided: Decided, ids: np.ndarray, real: np.ndarray) -> Batch:

@@ -61,5 +61,4 @@ class Kept:
         floor, margin = np.float32(self.top.floor()), np.float32(engine.margin)
         if self.frontier is None:
             return Screen(margin, floor)
-        offset = np.zeros(self.frontier.costs, np.int32) if self.frontier.offset is None else self.frontier.offset
-        return Screen(margin, floor, self.frontier.table().astype(np.float32), offset)
+        return Screen(margin, floor, self.frontier.table().astype(np.float32), self.frontier.scale)

@@ -6,7 +6,7 @@ All are one design's function under nested vmaps, one per axis, so that what dep
 triple. Shapes are fixed by the Tiling: each program is traced once per sweep, whatever the number of tiles.
 """
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from perflaw_jax.accounting import DEPENDS_ON_TOKENS, quantity
+from perflaw_jax.accounting import DEPENDS_ON_TOKENS, PER_TOKEN, quantity
 from perflaw_jax.design import Scalar
 from perflaw_jax.laws import Law
 from perflaw_jax.laws.pytree import kinds
-from perflaw_jax.objective import Limits, checks, evaluate, make_design
+from perflaw_jax.nest import Layout, first_of_rows, lane, nest, over_blocks
+from perflaw_jax.objective import Limits, checks, evaluate, make_design, token_range
 from perflaw_jax.reduce import Screen, excess
 
 
@@ -40,18 +41,6 @@ class Task:
     def tree_unflatten(cls, _: tuple, children: tuple) -> "Task":
         """The inverse."""
         return cls(*children)
-
-
-class Layout(NamedTuple):
-    """The static side of a tile (see ``tiling.Tiling``)."""
-
-    dims: Mapping[str, tuple[int, ...]]  # field -> positions in the nest that it depends on
-    depth: int  # number of axes
-    lanes: int  # candidates per block
-    tokens_inner: bool  # whether lanes differ in tokens alone, ascending: the first then has the least of every cost
-    costs: tuple[str, ...]  # minimised quantities of the frontier
-    inputs: tuple[str, ...] = ()  # further quantities that rows need
-    finite: bool = False  # whether every raw score is known to be a finite number
 
 
 class Promise(NamedTuple):
@@ -95,47 +84,25 @@ class Surveyed(NamedTuple):
     inputs: tuple[Scalar, ...]  # further quantities that rows need
 
 
-def nest(
-    function: Callable[[dict], Any], layout: Layout, dims: Mapping[str, tuple[int, ...]], with_lanes: Set[str] = frozenset()
-) -> Callable[[dict], Any]:
-    """``function`` of one block's values -> the same over a tile, one vmap per axis of the nest.
-
-    A value that depends on the innermost axis (and those named in ``with_lanes``) carries its lanes on the leading array
-    axis, out of the vmaps' way.
-    """
-    for position in reversed(range(layout.depth)):
-        first = {name: int(_has_lanes(name, layout) or name in with_lanes) for name in dims}
-        axes = {name: first[name] if position in d else None for name, d in dims.items()}
-        function = jax.vmap(function, in_axes=(axes,))
-    return function
-
-
-def _has_lanes(name: str, layout: Layout) -> bool:
-    return name in layout.dims and layout.depth - 1 in layout.dims[name]
-
-
-def lane(values: Mapping[str, Scalar], layout: Layout, i: int) -> dict[str, Scalar]:
-    """One candidate's field values out of a block's."""
-    return {name: values[name][i] if _has_lanes(name, layout) else values[name] for name in layout.dims}
-
-
 def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: dict) -> Scalar:
-    """Float32 over a whole tile: which blocks any reducer may want, by their best raw score; booleans in the tile's shape.
+    """Float32 over a whole tile: which blocks any reducer may want, by their best raw scores; booleans in the tile's shape.
 
     Lanes are written out one after the other: an elementwise program, 3 to 5 times faster on CPU than a reduction.
     """
+    rated = {n: b for n, b in task.limits.items() if layout.tokens_inner and n in PER_TOKEN and b.multiple_of is None}
+    rest = {n: b for n, b in task.limits.items() if n not in rated}
 
     @jax.jit  # traced once for all lanes
     def one(values: dict) -> tuple[Scalar, Scalar, Scalar]:
         design = make_design(values, task.spend)
         raw = task.law.raw(design)
-        holds = checks(design, raw, task.limits)
+        holds = checks(design, raw, rest)
         shared = [h for name, h in holds.items() if layout.tokens_inner and name not in DEPENDS_ON_TOKENS]
         own = [h for name, h in holds.items() if not layout.tokens_inner or name in DEPENDS_ON_TOKENS]
-        return raw, reduce(jnp.logical_and, own, jnp.asarray(True)), reduce(jnp.logical_and, shared, jnp.asarray(True))
+        own.append(token_range(design, rated).holds(design.training_tokens))
+        return raw, reduce(jnp.logical_and, own), reduce(jnp.logical_and, shared, jnp.asarray(True))
 
-    def block(values: dict) -> Scalar:
-        lanes = [lane(values, layout, i) for i in range(layout.lanes)]
+    def piece(lanes: list[dict], floors: list[Scalar]) -> Scalar:
         results = [one(v) for v in lanes]
         best, poison = jnp.float32(-jnp.inf), jnp.float32(0)
         for raw, own, _ in results:
@@ -148,8 +115,12 @@ def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: 
         cheapest = lanes[:1] if layout.tokens_inner else lanes
         designs = [make_design(v, task.spend) for v in cheapest]
         costs = tuple(_tree(jnp.minimum, [jnp.asarray(quantity(c, d), best.dtype) for d in designs]) for c in layout.costs)
-        floors = [values[name] for name in axis_floors]
         return excess(jnp, screen, best, costs, floors) >= 0
+
+    def block(values: dict) -> Scalar:
+        lanes, size = [lane(values, layout, i) for i in range(layout.lanes)], layout.lanes // layout.pieces
+        floors = [values[name] for name in axis_floors]
+        return reduce(jnp.logical_or, [piece(lanes[i : i + size], floors) for i in range(0, layout.lanes, size)])
 
     dims = {**layout.dims, **{name: (position,) for position, name in enumerate(axis_floors)}}
     return nest(block, layout, dims)({**fields, **axis_floors})
@@ -159,9 +130,10 @@ def refine(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors
     """Float32 over blocks picked anywhere, candidate by candidate: [blocks].
 
     Sharper than ``find``, which holds the best score of a block against the least cost and the lowest floor in it. Fields and
-    floors are [blocks], or [blocks, lanes] where the innermost axis sets them.
+    floors are [blocks], or [blocks, lanes] where the innermost axis sets them. Lanes are written out as in ``find``.
     """
 
+    @jax.jit  # traced once for all lanes
     def one(values: dict) -> Promise:
         design = make_design({name: values[name] for name in layout.dims}, task.spend)
         raw = task.law.raw(design)
@@ -171,9 +143,15 @@ def refine(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors
         by = excess(jnp, screen, reached, costs, [values[name] for name in axis_floors])
         return Promise(jnp.where(jnp.isnan(by), -jnp.inf, by), reached, costs)
 
+    def better(a: Promise, b: Promise) -> Promise:
+        costs = tuple(map(jnp.minimum, a.costs, b.costs))
+        return Promise(jnp.maximum(a.excess, b.excess), jnp.maximum(a.best, b.best), costs)
+
+    def block(values: dict) -> Promise:
+        return _tree(better, [one({n: v[i] if jnp.ndim(v) else v for n, v in values.items()}) for i in range(layout.lanes)])
+
     everything = {**fields, **axis_floors}
-    by, best, costs = _over_blocks(one, everything)(everything)
-    return Promise(by.max(axis=1), best.max(axis=1), tuple(c.min(axis=1) for c in costs))
+    return jax.vmap(block, in_axes=({name: 0 if jnp.ndim(v) else None for name, v in everything.items()},))(everything)
 
 
 def decide(layout: Layout, fields: dict, task: Task, margin: Scalar) -> Decided:
@@ -198,7 +176,7 @@ def decide(layout: Layout, fields: dict, task: Task, margin: Scalar) -> Decided:
             costs=tuple(jnp.asarray(quantity(c, design), e.raw.dtype) for c in layout.costs),
         )
 
-    return _over_blocks(one, fields)(fields)
+    return over_blocks(one, fields)(fields)
 
 
 def census(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str, Scalar]:
@@ -244,14 +222,9 @@ def census(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str, S
     counts = {f"own {name}": jnp.sum(n, axis=-1, keepdims=True, dtype=jnp.int32) for name, n in blocks.items()}
     size = jnp.sum(valid[inner], dtype=jnp.int32, keepdims=True)[0]
     dims |= {"size": (layout.depth - 1,), **dict.fromkeys(counts, tuple(range(layout.depth)))}
-    values = {**_first_of_rows(layout, fields), **{name: valid[name] for name in outer}, **counts, "size": size}
+    values = {**first_of_rows(layout, fields), **{name: valid[name] for name in outer}, **counts, "size": size}
     totals = nest(row, layout, {name: dims[name] for name in values})(values)
     return {name: jnp.sum(n, dtype=jnp.int32) for name, n in totals.items()}
-
-
-def _first_of_rows(layout: Layout, fields: dict) -> dict:
-    """Values of a tile's fields cut to the first block of the innermost axis."""
-    return {name: v[..., :1] if _has_lanes(name, layout) else v for name, v in fields.items()}
 
 
 def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen, axis_floors: dict) -> Surveyed:
@@ -284,7 +257,7 @@ def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen
             return 1.0 * jnp.asarray(quantity(name, make_design(lane(values, layout, 0), task.spend)))
 
         same = layout.tokens_inner and name not in DEPENDS_ON_TOKENS
-        return nest(one, layout, layout.dims)(_first_of_rows(layout, fields) if same else fields)
+        return nest(one, layout, layout.dims)(first_of_rows(layout, fields) if same else fields)
 
     dims = {**layout.dims, **{name: (position,) for names in (axis_floors, valid) for position, name in enumerate(names)}}
     counts, *results = nest(one, layout, dims, with_lanes={inner})({**fields, **axis_floors, **valid})
@@ -292,12 +265,6 @@ def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen
     totals = {name: jnp.sum(n, dtype=jnp.int32) for name, n in lax.optimization_barrier(counts).items()}
     total, active, *inputs = map(counted, ("total_params", "active_params", *layout.inputs))
     return Surveyed(best, costs, feasible, score, flops, tokens, total, active, totals, tuple(inputs))
-
-
-def _over_blocks(function: Callable[[dict], Any], values: dict) -> Callable[[dict], Any]:
-    """``function`` of one candidate's values -> the same over [blocks, lanes], by the number of axes that each value has."""
-    lanes = jax.vmap(function, in_axes=({name: 0 if jnp.ndim(v) == 2 else None for name, v in values.items()},))
-    return jax.vmap(lanes, in_axes=({name: 0 if jnp.ndim(v) else None for name, v in values.items()},))
 
 
 def _tree(join: Callable, values: list) -> Any:

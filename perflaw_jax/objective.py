@@ -4,6 +4,7 @@ Inside jit a design that breaks a limit is data (``feasible`` is False), never a
 """
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -95,6 +96,20 @@ def checks(design: Design, raw: Scalar, limits: Limits) -> dict[str, Scalar]:
         for name, bound in limits.items()
     }
     return {"possible_shape": possible_shape(design), **holds}
+
+
+def token_range(design: Design, limits: Limits) -> Bound:
+    """Limits on what is in proportion to the training tokens, as one bound on the tokens of this shape.
+
+    A division per shape in place of a product per candidate and limit. It rounds otherwise than ``checks``, and holds wherever
+    a token costs nothing.
+    """
+    least, most = [], []
+    for name, bound in limits.items():
+        rate = quantity(name, design._replace(training_tokens=1.0))
+        least += [] if bound.min is None else [jnp.where(rate > 0, bound.min / rate, -jnp.inf)]
+        most += [] if bound.max is None else [jnp.where(rate > 0, bound.max / rate, jnp.inf)]
+    return Bound(reduce(jnp.maximum, least) if least else None, reduce(jnp.minimum, most) if most else None)
 
 
 def violation(design: Design, raw: Scalar, limits: Limits) -> Scalar:

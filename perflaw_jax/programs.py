@@ -16,7 +16,8 @@ import numpy as np
 from perflaw_jax import kernel
 from perflaw_jax.bounds import Interval, UnboundedPrimitive, bound, interval
 from perflaw_jax.devices import Devices
-from perflaw_jax.kernel import Layout, Task
+from perflaw_jax.kernel import Task
+from perflaw_jax.nest import Layout
 from perflaw_jax.objective import make_design
 from perflaw_jax.space import Space
 

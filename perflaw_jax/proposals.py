@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from perflaw_jax.accounting import DEPENDS_ON_TOKENS, quantity
+from perflaw_jax.accounting import PER_TOKEN, quantity
 from perflaw_jax.design import nearest
 from perflaw_jax.objective import Bound, make_design
 from perflaw_jax.space import Space
@@ -78,7 +78,7 @@ class Choices:
     @cached_property
     def _rates(self) -> Callable[[dict[str, np.ndarray]], dict[str, Any]] | None:
         """The limits that tokens can meet, as a program: field values -> by name, what one token costs; None without any."""
-        names = [name for name in self.limits if name in DEPENDS_ON_TOKENS and name != "score"]
+        names = [name for name in self.limits if name in PER_TOKEN]
         position = next((i for i, axis in enumerate(self.space.axes) if axis.field == TOKENS), None)
         followed = any(position in table.dims for name, table in self.space.tables.items() if name != TOKENS)
         if not names or followed or self.cell:

@@ -48,17 +48,24 @@ class Batch(NamedTuple):
         return Batch(np.empty(0, np.int64), empty, empty, empty, empty, empty, np.empty((0, costs)))
 
 
+class Scale(NamedTuple):
+    """Buckets of costs, so many to an octave as the range of the costs allows; int32 [costs] each."""
+
+    shift: Scalar  # bits of a float32 cost that do not matter
+    offset: Scalar  # leading bits of the first bucket
+
+
 class Screen(NamedTuple):
     """What a block's best raw score must reach to matter, as numbers that enter the device program.
 
     ``margin`` bounds the float32 error of a raw score relative to ``1 + |raw|``. ``table`` holds, per bucket of each cost (see
-    ``leading_bits``), the best raw score known among candidates that are strictly cheaper than the whole bucket.
+    ``Scale``), the best raw score known among candidates that are strictly cheaper than the whole bucket.
     """
 
     margin: Scalar
     floor: Scalar  # of the top-k: reaching it may still enter
     table: Scalar | None = None
-    offset: Scalar = 0  # int32 [costs], leading bits of the first bucket
+    scale: Scale | None = None
 
 
 def distinct(ids: np.ndarray) -> np.ndarray:
@@ -67,17 +74,13 @@ def distinct(ids: np.ndarray) -> np.ndarray:
     return ids[np.diff(ids, prepend=ids[:1] - 1) != 0]
 
 
-BUCKETS = {1: 8192, 2: 256}  # per cost
-MANTISSA_BITS = {1: 6, 2: 3}  # of a cost that tell buckets apart: 64 an octave, a range of 2^128; for two costs 8, and 2^32
-
-
-def leading_bits(cost: Scalar, costs: int) -> Scalar:
+def leading_bits(cost: Scalar, shift: Scalar) -> Scalar:
     """Exponent and first bits of the mantissa of a float32 cost >= 0, as an int32 that rises with it: a bucket without a log.
 
-    >>> [int(leading_bits(np.float32(cost), 1) - leading_bits(np.float32(1), 1)) for cost in (1, 1.5, 2, 4)]
+    >>> [int(leading_bits(np.float32(cost), 17) - leading_bits(np.float32(1), 17)) for cost in (1, 1.5, 2, 4)]
     [0, 32, 64, 128]
     """
-    return cost.view("int32") >> (23 - MANTISSA_BITS[costs])
+    return cost.view("int32") >> shift
 
 
 def excess(xp: Any, screen: Screen, best: Scalar, costs: Sequence[Scalar], axis_floors: Sequence[Scalar]) -> Scalar:
@@ -89,11 +92,11 @@ def excess(xp: Any, screen: Screen, best: Scalar, costs: Sequence[Scalar], axis_
     asked = screen.floor
     for floor in axis_floors:
         asked = xp.minimum(asked, floor)
-    if screen.table is not None:
+    if screen.table is not None and screen.scale is not None:
         last = screen.table.shape[0] - 1
         index = []
         for i, cost in enumerate(costs):
-            place = leading_bits(cost, len(costs)) - screen.offset[i]
+            place = leading_bits(cost, screen.scale.shift[i]) - screen.scale.offset[i]
             place = xp.where(cost < xp.inf, place, 0)  # an unknown cost is none at all
             index.append(xp.clip(place, 0, last))
         asked = xp.minimum(asked, screen.table[tuple(index)])

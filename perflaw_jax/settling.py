@@ -12,7 +12,7 @@ from perflaw_jax.kept import Kept
 from perflaw_jax.kernel import Decided, Surveyed
 from perflaw_jax.reduce import excess
 
-STRETCH = 1024  # booleans
+WORDS = 128  # of eight booleans, looked at together
 MOST = 16 * BATCHES[1]  # blocks to decide before looking again
 
 
@@ -37,9 +37,10 @@ class Doubts(NamedTuple):
 
 def settle(engine: Engine, blocks: Blocks, kept: Kept) -> None:
     """Evaluate exactly the blocks that ``find`` marks (see ``marked``)."""
-    if len(blocks[0]):
-        promise = engine.refine(blocks, kept.screen(engine), kept.floors())
-        _decide(engine, Doubts(blocks, promise.best, promise.costs), promise.excess, kept)
+    for first in range(0, len(blocks[0]), MOST):
+        some = [b[first : first + MOST] for b in blocks]
+        promise = engine.refine(some, kept.screen(engine), kept.floors())
+        _decide(engine, Doubts(some, promise.best, promise.costs), promise.excess, kept)
 
 
 def settle_surveyed(engine: Engine, start: tuple[int, ...], surveyed: Surveyed, kept: Kept) -> None:
@@ -61,11 +62,12 @@ def marked(engine: Engine, start: tuple[int, ...], wanted: Any) -> Blocks:
 
 def flatnonzero(wanted: np.ndarray) -> np.ndarray:
     """``np.flatnonzero`` of booleans of which few are True, in a third of the time: stretches without any are passed over."""
-    flags = np.ravel(wanted)
-    size = len(flags) // STRETCH * STRETCH
-    stretches = np.flatnonzero(flags[:size].reshape(-1, STRETCH).max(axis=1))
-    inside = np.flatnonzero(flags[:size].reshape(-1, STRETCH)[stretches])
-    found = stretches[inside // STRETCH] * STRETCH + inside % STRETCH
+    flags, stretch = np.ravel(wanted), 8 * WORDS
+    size = len(flags) // stretch * stretch
+    words = flags[:size].view(np.uint64).reshape(-1, WORDS)
+    stretches = np.flatnonzero(np.bitwise_or.reduce(words, axis=1))
+    inside = np.flatnonzero(flags[:size].reshape(-1, stretch)[stretches])
+    found = stretches[inside // stretch] * stretch + inside % stretch
     return np.concatenate([found, size + np.flatnonzero(flags[size:])])
 
 

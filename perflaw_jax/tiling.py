@@ -17,6 +17,7 @@ import numpy as np
 from perflaw_jax.space import Space
 
 MAX_LANES = 16
+ALIKE = 1.25  # largest to smallest value
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Tiling:
     """
 
     space: Space
-    target: int = 2**24
+    target: int = 2**25
     max_lanes: int = MAX_LANES
     in_order: bool = False  # keep the space's own order, so that tiles and blocks come in the order of the candidate ids
 
@@ -53,6 +54,15 @@ class Tiling:
         while lanes > 1 and -(-n // lanes) * lanes > 1.125 * n:
             lanes //= 2
         return lanes
+
+    @cached_property
+    def pieces(self) -> int:
+        """Equal pieces of a block, so many that values of the inner axis, and costs with them, are much alike within one."""
+        values = np.asarray(self.space.axes[self.inner].values)
+        if self.lanes == 1 or values.min() <= 0:
+            return 1
+        growth = self.lanes * np.median(abs(np.diff(np.log(values))))  # of a typical block
+        return min(self.lanes, 2 ** math.ceil(math.log2(max(1, growth / math.log(ALIKE)))))
 
     @cached_property
     def tile(self) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from perflaw_jax.portion import Portion
 from perflaw_jax.space import Space
 from perflaw_jax.spec import SweepSpec
 
-TILE, LEAST_TILE = 2**24, 2**12  # candidates per tile
+TILE, LEAST_TILE = 2**25, 2**12  # candidates per tile
 ROW_TILE = 2**21  # candidates per tile where rows are streamed
 TILES = 32  # at least so many tiles, where that leaves SMALL_TILE candidates in each: what shards are made of
 SMALL_TILE = 2**16

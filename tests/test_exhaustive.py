@@ -15,15 +15,15 @@ from odd_laws import gaps, infinite, stepped
 from problems import OneOf, families
 
 from perflaw_jax import exhaustive as module
+from perflaw_jax import frontier, settling
 from perflaw_jax import pilot as piloting
-from perflaw_jax import settling
 from perflaw_jax.exhaustive import Engine, Kept, Problem, run, sweep
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Task
 from perflaw_jax.laws import FunctionLaw, Negated, PerformanceMoE
 from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding
-from perflaw_jax.reduce import MANTISSA_BITS, Batch, Counts, Marginals, TopK, distinct, leading_bits
+from perflaw_jax.reduce import Batch, Counts, Marginals, TopK, distinct, leading_bits
 from perflaw_jax.settling import flatnonzero
 from perflaw_jax.space import Axis, Space
 
@@ -220,9 +220,17 @@ def batches(draw):
     return made
 
 
+class OneCost(Frontier):
+    """The frontier against the first of the costs alone."""
+
+    def update(self, batch):
+        return super().update(batch._replace(costs=batch.costs[:, :1]))
+
+
 REDUCERS = {
     "top": lambda: TopK(4, 2),
     "frontier": lambda: Frontier(2),
+    "staircase": lambda: OneCost(1),
     "marginals": lambda: Marginals(REDUCED),
 }
 
@@ -233,9 +241,15 @@ def outcome(reducer):
     return [[np.asarray(column).tolist() for column in batch] for batch in finished]
 
 
+@pytest.mark.parametrize("waiting", [0, 1000])
 @pytest.mark.parametrize("make", REDUCERS.values(), ids=REDUCERS)
 @given(parts=batches())
-def test_reducers_are_monoids(make, parts):
+def test_reducers_are_monoids(make, waiting, parts):
+    with patch.object(frontier, "MOST_WAITING", waiting):
+        check_monoid(make, parts)
+
+
+def check_monoid(make, parts):
     def seen(*some):
         reducer = make()
         for part in some:
@@ -295,12 +309,12 @@ def test_distinct_ids_are_those_of_numpy(ids):
     assert distinct(ids).tolist() == np.unique(ids).tolist()
 
 
-@given(st.floats(0, 1e38), st.floats(1, 2), st.sampled_from([1, 2]))
-def test_a_bucket_of_costs_is_cheaper_than_the_next(cost, factor, costs):
+@given(st.floats(0, 1e38), st.floats(1, 2), st.integers(12, 20))
+def test_a_bucket_of_costs_is_cheaper_than_the_next(cost, factor, shift):
     low, high = np.float32(cost), np.float32(cost * factor)
-    assert leading_bits(low, costs) <= leading_bits(high, costs)
-    if low > 2e-38 and high >= low * (1 + 2.0 ** -MANTISSA_BITS[costs] + 1e-6):
-        assert leading_bits(low, costs) < leading_bits(high, costs)
+    assert leading_bits(low, shift) <= leading_bits(high, shift)
+    if low > 2e-38 and high >= low * (1 + 2.0 ** (shift - 23) + 1e-6):
+        assert leading_bits(low, shift) < leading_bits(high, shift)
 
 
 def test_tiles_are_settled_together_and_all_told(monkeypatch):

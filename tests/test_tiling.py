@@ -3,10 +3,14 @@
 from math import prod
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import spaces
 
+from perflaw_jax.engine import Engine, Problem
+from perflaw_jax.laws import LAWS
+from perflaw_jax.space import Axis, Space
 from perflaw_jax.tiling import Tiling
 
 
@@ -69,3 +73,32 @@ def test_values_of_a_tile_are_those_of_its_candidates(tiling):
             lanes = tiling.lanes if tiling.has_lanes(name) else 1
             full = np.broadcast_to(values.reshape(*shape, lanes), (*tiling.tile, tiling.lanes)).reshape(real.shape)
             assert (full == np.broadcast_to(expected[name], real.shape))[real].all()
+
+
+@settings(max_examples=30)
+@given(tilings(), st.randoms(use_true_random=False))
+def test_the_floor_of_a_block_is_the_lowest_of_its_candidates(tiling, random):
+    engine = Engine(Problem(tiling.space, LAWS["performance-dense"].law))
+    engine.tiling = tiling
+    floors = [np.array([random.random() for _ in range(n)]) for n in tiling.space.shape]
+    coordinates = list(np.unravel_index(np.arange(prod(tiling.blocks)), tiling.blocks))
+    digits, _ = tiling.members(coordinates)
+    expected = [floor[digit].min(axis=1).tolist() for floor, digit in zip(floors, digits, strict=True)]
+    assert [found.tolist() for found in engine.block_floors(coordinates, floors)] == expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "pieces"),
+    [
+        (np.geomspace(1e11, 3e13, 16), 16),
+        (np.geomspace(1e11, 3e13, 64), 8),
+        (np.geomspace(1e11, 3e13, 1024), 1),
+        (np.linspace(1e13, 1.1e13, 32), 1),
+        (np.linspace(0, 1e13, 32), 1),  # nothing is many times nothing
+        (np.full(16, 1e12), 1),
+        (np.geomspace(1e11, 3e13, 3), 1),  # single candidates
+    ],
+)
+def test_blocks_are_cut_into_pieces_where_the_tokens_differ_much(tokens, pieces):
+    space = Space((Axis("num_hidden_layers", (1.0, 2.0)), Axis("training_tokens", tuple(tokens.tolist()))))
+    assert Tiling(space).pieces == pieces
