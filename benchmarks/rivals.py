@@ -32,6 +32,12 @@ def grid() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return np.arange(16.0, 144.0, 2.0), sizes[:64], sizes, np.geomspace(1e11, 3e13, 1024)
 
 
+def large_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The same ranges in finer steps: 128 x 128 x 256 x 2,048 candidates, 2^33."""
+    ffn = grid()[2]
+    return np.arange(16.0, 144.0), 1024.0 + 128.0 * np.arange(128), ffn, np.geomspace(1e11, 3e13, 2048)
+
+
 def python_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The part of the benchmark's grid that the plain loop is timed on: 16 x 16 x 32 x 64 candidates, 2^19."""
     layers, hidden, ffn, tokens = grid()

@@ -109,6 +109,11 @@ class Engine:
         other.__dict__.pop("_finding", None)  # what is known of the scores of one space says nothing of another's
         return other
 
+    @property
+    def finite(self) -> bool:
+        """Whether every raw score of the grid is known to be a finite number."""
+        return self._finding is self.programs.sure
+
     @cached_property
     def _finding(self) -> Finding:
         return self.programs.finding(self.problem.law, self.problem.space)

@@ -142,6 +142,20 @@ def test_curves_of_the_fine_grid(fine):
     assert depths["num_hidden_layers"].is_monotonic_increasing and depths["score"].max() <= best
 
 
+def test_a_swept_frontier_is_a_searched_one_without_its_gap(fine, monkeypatch):
+    swept = frontier(fine, "training_flops")
+    monkeypatch.setattr(solvers, "SWEPT", ())
+    searched = frontier(fine, "training_flops")
+    assert searched["score"].min() >= fine.limits["score"].min and swept["score"].min() >= fine.limits["score"].min
+
+    def within(front, costs):
+        place = np.searchsorted(front["training_flops"], costs, side="right") - 1
+        return np.where(place < 0, -np.inf, front["score"].to_numpy()[place])
+
+    assert (within(swept, searched["training_flops"]) >= searched["score"]).all()
+    assert (within(searched, swept["training_flops"]) >= swept["score"] - solvers.FRONTIER_GAP).all()
+
+
 def test_the_authors_frontier_is_that_of_all_rows():
     plan = solve(check({}))
     rows = [*reference.planner_rows()]

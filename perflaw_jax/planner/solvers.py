@@ -10,11 +10,14 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from perflaw_jax.accounting import quantity
+from perflaw_jax.accounting import PER_TOKEN, quantity
 from perflaw_jax.certificate import Found, Progress
 from perflaw_jax.design import FIELDS, Design, Scalar
-from perflaw_jax.engine import Problem
+from perflaw_jax.engine import Engine, Problem
 from perflaw_jax.exact import Searcher
+from perflaw_jax.exhaustive import sweep
+from perflaw_jax.frontier import Frontier
+from perflaw_jax.laws import PerformanceDense, PerformanceMoE
 from perflaw_jax.objective import evaluate, make_design
 from perflaw_jax.planner.limits import OPEN, Limits, allowed, in_reach
 from perflaw_jax.planner.ranking import NONE, RANKINGS, Ranked
@@ -24,6 +27,9 @@ BATCH = 8192  # designs per call: one trace for each law
 PATIENCE = 5.0  # seconds that a search may take
 FRONTIER_GAP = 0.05  # of a score: frontiers may miss what is better by less
 COSTS = ("training_flops", "total_params")  # of frontiers
+# Laws by which the grid is swept for a frontier that tokens move along: all of it in half the time of a search, but for a first
+# time, when compiling takes seconds. The warm-up compiles it for these.
+SWEPT = (PerformanceDense, PerformanceMoE)
 
 Columns = dict[str, np.ndarray]  # Design fields, total_params, active_params, training_flops, raw, score: float64 [n] each
 
@@ -77,14 +83,30 @@ class Searched(NamedTuple):
         return self._columns(self._search(limits, count, ranking).top.finish().candidate_id)
 
     def frontier(self, limits: Limits, cost: str) -> Columns:
-        """See `Solver`; to within ``FRONTIER_GAP``."""
-        found = self._search(limits, 1, frontier=(cost,), gap=FRONTIER_GAP)
-        assert found.frontier is not None
-        return self._columns(found.frontier.finish().candidate_id)
+        """See `Solver`; where it is searched for, to within ``FRONTIER_GAP``."""
+        if cost in PER_TOKEN and isinstance(self.law, SWEPT):
+            engine = _sweeper(_Key(self.space), type(self.law), cost).at(self._unranked(limits, cost))
+            if engine.finite:
+                found = sweep(engine.problem, top=1, marginals=False, counts=False, engine=engine).frontier
+                return self._reaching(limits, found)
+        return self._reaching(limits, self._search(limits, 1, frontier=(cost,), gap=FRONTIER_GAP).frontier)
+
+    def _unranked(self, limits: Limits, cost: str) -> Problem:
+        """The problem of a frontier: what a least score leaves of it is its upper end, so that none is asked."""
+        return Problem(self.space, self.law, {name: bound for name, bound in limits.items() if name != "score"}, (cost,))
+
+    def _reaching(self, limits: Limits, frontier: Frontier | None) -> Columns:
+        """The points of a frontier that reach the least score."""
+        assert frontier is not None
+        columns = self._columns(frontier.finish().candidate_id)
+        mask = allowed(columns, {"score": limits["score"]})
+        return {name: values[mask] for name, values in columns.items()}
 
     def compile(self, limits: Limits) -> None:
         """Compile what any question may need."""
         _searcher(_Key(self.space)).compile(self._problem(limits, "performance"))
+        for cost in COSTS:
+            self.frontier(limits, cost)
 
     def _search(self, limits: Limits, top: int, ranking: str = "performance", **options: Any) -> Found:
         problem = self._problem(limits, ranking)
@@ -127,6 +149,11 @@ class _Key(NamedTuple):
 @lru_cache(4)
 def _searcher(key: _Key) -> Searcher:
     return Searcher(Problem(key.space, None, {}, COSTS))
+
+
+@lru_cache(4)
+def _sweeper(key: _Key, law: type, cost: str) -> Engine:
+    return Engine(Problem(key.space, law(), {}, (cost,)))
 
 
 class Evaluated:
