@@ -17,6 +17,7 @@ from typing import Any
 
 ROUNDS = 5
 SHARDS = 100
+RAY_GRID = 125, 65536  # layers and tokens: 1.3 x 10^11 candidates
 NAMES = ("num_hidden_layers", "hidden_size", "intermediate_size", "training_tokens")
 
 
@@ -42,11 +43,12 @@ def run() -> dict[str, Any]:
         "sharding_rows": _sharding({**spec(200, 128), **rows}, {**spec(32, 128), **rows}),
         "sharding": _sharding(spec(150, 2048), spec(20, 2048)),
         "sharding_large": _sharding(spec(600, 4096), spec(20, 4096)),
+        "sharding_huge": _sharding(spec(*RAY_GRID), spec(2, RAY_GRID[1])),
         "devices": _devices(),
         "ray": _ray(),
     }
     d, r = figures["devices"], figures["ray"]
-    for name in ("sharding_rows", "sharding", "sharding_large"):
+    for name in ("sharding_rows", "sharding", "sharding_large", "sharding_huge"):
         s = figures[name]
         print(f"{SHARDS} shards in one process: {s['overhead']:+.1%} against one sweep of {s['candidates']:.3g} candidates")
         print(f"  {1000 * s['seconds_per_shard']:.0f} ms a shard ({name})")
@@ -165,7 +167,7 @@ print(json.dumps(time.perf_counter() - began))
 
 
 def _ray() -> dict[str, Any]:
-    layers, tokens = 125, 65536
+    layers, tokens = RAY_GRID
     seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         digests = set()
