@@ -41,7 +41,7 @@ def run() -> dict[str, Any]:
     rows = {"output": {"top": 1000, "frontier": ["training_flops"], "rows": "feasible"}}
     figures = {
         "sharding_rows": _sharding({**spec(200, 128), **rows}, {**spec(32, 128), **rows}),
-        "sharding": _sharding(spec(150, 2048), spec(20, 2048)),
+        "sharding": _sharding(spec(150, 2048), spec(40, 2048)),
         "sharding_large": _sharding(spec(600, 4096), spec(20, 4096)),
         "sharding_huge": _sharding(spec(*RAY_GRID), spec(2, RAY_GRID[1])),
         "devices": _devices(),
