@@ -17,6 +17,7 @@ from perflaw_jax.kept import Kept
 from perflaw_jax.manifest import Shard
 from perflaw_jax.pilot import pilot
 from perflaw_jax.portion import Portion
+from perflaw_jax.reduce import distinct
 from perflaw_jax.space import Space
 from perflaw_jax.spec import SweepSpec
 
@@ -103,11 +104,12 @@ class Work:
 
     def learn(self, ids: np.ndarray) -> None:
         """Take in candidates that another process, or this one before it was stopped, has found worth keeping."""
-        unknown = np.setdiff1d(ids, self.kept.ids())
+        unknown = np.setdiff1d(distinct(ids), self.kept.ids(), assume_unique=True)
         if len(unknown):
-            blocks, _ = self.engine.tiling.block_of(unknown)
-            once = np.unique(np.stack(blocks), axis=1)  # several of the ids may lie in one
-            self.kept.update(as_batch(*self.engine.decide(list(once))))
+            tiling = self.engine.tiling
+            blocks, _ = tiling.block_of(unknown)
+            once = distinct(np.asarray(np.ravel_multi_index(tuple(blocks), tiling.blocks)))  # several of the ids may lie in one
+            self.kept.update(as_batch(*self.engine.decide(list(np.unravel_index(once, tiling.blocks)))))
 
 
 def _tile_size(space: Space, most: int) -> int:
