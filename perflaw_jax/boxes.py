@@ -166,4 +166,4 @@ class BlockGrid:
 
 def unique(coordinates: list[np.ndarray], shape: tuple[int, ...]) -> list[np.ndarray]:
     """Coordinates without repetition, in ascending order."""
-    return list(np.unravel_index(distinct(np.ravel_multi_index(coordinates, shape)), shape))
+    return list(np.unravel_index(distinct(np.asarray(np.ravel_multi_index(tuple(coordinates), shape))), shape))

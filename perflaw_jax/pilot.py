@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from perflaw_jax.boxes import unique
 from perflaw_jax.engine import Engine, as_batch, spread
 from perflaw_jax.kept import Kept
 from perflaw_jax.reduce import Marginals, distinct
@@ -59,8 +60,7 @@ def around(engine: Engine, ids: np.ndarray, reach: float, random: np.random.Gene
     blocks, _ = engine.tiling.block_of(ids[random.integers(len(ids), size=count)])
     size = np.rint(np.maximum(shape * reach, 1) ** random.random((len(shape), count))).astype(np.int64)
     moved = np.stack(blocks) + size * random.integers(-1, 2, size.shape)
-    flat = np.asarray(np.ravel_multi_index(tuple(np.clip(moved, 0, shape - 1)), engine.tiling.blocks))
-    return list(np.unravel_index(distinct(flat), engine.tiling.blocks))
+    return unique(list(np.clip(moved, 0, shape - 1)), engine.tiling.blocks)
 
 
 def _at_unknown(engine: Engine, marginals: Marginals) -> list[np.ndarray]:

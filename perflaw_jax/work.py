@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from perflaw_jax.boxes import unique
 from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
@@ -106,10 +107,9 @@ class Work:
         """Take in candidates that another process, or this one before it was stopped, has found worth keeping."""
         unknown = np.setdiff1d(distinct(ids), self.kept.ids(), assume_unique=True)
         if len(unknown):
-            tiling = self.engine.tiling
-            blocks, _ = tiling.block_of(unknown)
-            once = distinct(np.asarray(np.ravel_multi_index(tuple(blocks), tiling.blocks)))  # several of the ids may lie in one
-            self.kept.update(as_batch(*self.engine.decide(list(np.unravel_index(once, tiling.blocks)))))
+            blocks, _ = self.engine.tiling.block_of(unknown)
+            once = unique(blocks, self.engine.tiling.blocks)  # several of the ids may lie in one
+            self.kept.update(as_batch(*self.engine.decide(once)))
 
 
 def _tile_size(space: Space, most: int) -> int:
