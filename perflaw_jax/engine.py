@@ -20,13 +20,14 @@ from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding, Programs
 from perflaw_jax.reduce import Batch, Screen
 from perflaw_jax.space import Space
-from perflaw_jax.tiling import MAX_LANES, Tiling
+from perflaw_jax.tiling import MAX_LANES, Tiling, as_blocks
 
 T = TypeVar("T")
 LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
 SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
+MANY = 2**14  # blocks per call of the refining program where there are so many: another trace, and half the time
 FEW = 12 * BATCHES[0]  # blocks up to which several small batches take less time than a large one that is mostly filling
 
 
@@ -90,6 +91,7 @@ class Engine:
         )
         self.programs = Programs(self.layout, self.devices)
         self._device_values: dict[tuple, Any] = {}
+        self._by_block: dict[tuple, np.ndarray] = {}
         self._task = Task(problem.law, dict(problem.limits), problem.space.spend)
         self.margin = LEAST_MARGIN
 
@@ -105,7 +107,7 @@ class Engine:
         other = copy(self)
         other.problem = replace(self.problem, space=space)
         other.tiling = replace(self.tiling, space=space)
-        other._device_values = {}
+        other._device_values, other._by_block = {}, {}
         other.__dict__.pop("_finding", None)  # what is known of the scores of one space says nothing of another's
         return other
 
@@ -186,27 +188,31 @@ class Engine:
         with jax.enable_x64(dtype == np.float64):
             for some in _batches(coordinates, size):
                 digits, real = self.tiling.members(some)
-                decided = self.programs.decide(self._fields(digits, dtype), self._task, dtype(self.margin))
+                decided = self.programs.decide(self._fields(some, dtype), self._task, dtype(self.margin))
                 parts.append((decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real))
             return _joined(parts, count)
 
     def refine(self, coordinates: list[np.ndarray], screen: Screen, floors: list[np.ndarray]) -> Promise:
         """What blocks may hold, candidate by candidate in float32: leaves [m], see ``kernel.refine``."""
         parts = []
-        for some in _batches(coordinates):
-            digits, _ = self.tiling.members(some)
+        inner = self.tiling.inner
+        floors = [as_blocks(floor, self.tiling.lanes) if axis == inner else floor for axis, floor in enumerate(floors)]
+        for some in _batches(coordinates, most=MANY):
             lowest = {
-                f"floor{axis}": np.asarray(floor[digit] if axis == self.tiling.inner else floor[digit[:, 0]], np.float32)
-                for axis, (floor, digit) in enumerate(zip(floors, digits, strict=False))
+                f"floor{axis}": floor[some[self.tiling.order.index(axis)]].astype(np.float32)
+                for axis, floor in enumerate(floors)
             }
-            parts.append(self.programs.refine(self._fields(digits, np.float32), self._finding_task(), screen, lowest))
+            parts.append(self.programs.refine(self._fields(some, np.float32), self._finding_task(), screen, lowest))
         return _joined(parts, len(coordinates[0]))
 
-    def _fields(self, digits: list[np.ndarray], dtype: type) -> dict[str, Any]:
+    def _fields(self, coordinates: list[np.ndarray], dtype: type) -> dict[str, Any]:
         """Field values of blocks: [m], or [m, lanes] where the innermost axis sets them."""
-        fields = {name: t.values[tuple(digits[i] for i in t.dims)] for name, t in self.problem.space.tables.items()}
-        own = {name: v[:, 0] if v.ndim and not self.tiling.has_lanes(name) else v for name, v in fields.items()}
-        return {name: v.astype(dtype) if v.ndim else dtype(v) for name, v in own.items()}
+        found = {}
+        for name, dims in self.tiling.dims.items():
+            if (name, dtype) not in self._by_block:
+                self._by_block[name, dtype] = self.tiling.by_block(name).astype(dtype, copy=False)
+            found[name] = self._by_block[name, dtype][tuple(coordinates[d] for d in dims)]
+        return found
 
     def _tile_values(self, name: str, start: tuple[int, ...], dtype: type) -> Any:
         """Values of a field inside a tile, kept on a single device from one tile to the next while they stay the same."""
@@ -239,13 +245,15 @@ class Engine:
         return found
 
 
-def _batches(coordinates: list[np.ndarray], size: int | None = None) -> Iterator[list[np.ndarray]]:
-    """Cut coordinates of blocks into batches of one length, hence one trace; the last block is repeated as filling."""
-    count = len(coordinates[0])
-    size = size or (BATCHES[0] if count <= FEW else BATCHES[1])
-    for first in range(0, count, size):
-        place = np.minimum(np.arange(first, first + size), count - 1)
+def _batches(coordinates: list[np.ndarray], size: int | None = None, most: int = BATCHES[1]) -> Iterator[list[np.ndarray]]:
+    """Cut coordinates of blocks into batches of few lengths, hence few traces; the last block is repeated as filling."""
+    first, count = 0, len(coordinates[0])
+    while first < count:
+        left = count - first
+        step = size or (most if left >= most else BATCHES[1] if left > FEW else BATCHES[0])
+        place = np.minimum(np.arange(first, first + step), count - 1)
         yield [c[place] for c in coordinates]
+        first += step
 
 
 def _joined(parts: list[T], count: int) -> T:

@@ -1,15 +1,14 @@
-"""The device programs of a sweep: find (float32, every candidate), decide (float64, survivors), census (float64, counts).
+"""The device programs of a sweep: find (float32, every candidate), refine (float32, survivors), decide (float64, what is left).
 
-Where every feasible candidate is a row, survey takes the place of find and census: float64, every candidate.
+Where every feasible candidate is a row, survey takes the place of find and ``census``: float64, every candidate.
 
 All are one design's function under nested vmaps, one per axis, so that what depends on three axes is computed once per
 triple. Shapes are fixed by the Tiling: each program is traced once per sweep, whatever the number of tiles.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from perflaw_jax.accounting import DEPENDS_ON_TOKENS, PER_TOKEN, quantity
 from perflaw_jax.design import Scalar
 from perflaw_jax.laws import Law
 from perflaw_jax.laws.pytree import kinds
-from perflaw_jax.nest import Layout, first_of_rows, lane, nest, over_blocks
+from perflaw_jax.nest import Layout, first_of_rows, lane, nest, over_blocks, tree
 from perflaw_jax.objective import Limits, checks, evaluate, make_design, token_range
 from perflaw_jax.reduce import Screen, excess
 
@@ -114,7 +113,7 @@ def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: 
         best = jnp.where(results[0][-1], best, -jnp.inf)
         cheapest = lanes[:1] if layout.tokens_inner else lanes
         designs = [make_design(v, task.spend) for v in cheapest]
-        costs = tuple(_tree(jnp.minimum, [jnp.asarray(quantity(c, d), best.dtype) for d in designs]) for c in layout.costs)
+        costs = tuple(tree(jnp.minimum, [jnp.asarray(quantity(c, d), best.dtype) for d in designs]) for c in layout.costs)
         return excess(jnp, screen, best, costs, floors) >= 0
 
     def block(values: dict) -> Scalar:
@@ -148,7 +147,7 @@ def refine(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors
         return Promise(jnp.maximum(a.excess, b.excess), jnp.maximum(a.best, b.best), costs)
 
     def block(values: dict) -> Promise:
-        return _tree(better, [one({n: v[i] if jnp.ndim(v) else v for n, v in values.items()}) for i in range(layout.lanes)])
+        return tree(better, [one({n: v[i] if jnp.ndim(v) else v for n, v in values.items()}) for i in range(layout.lanes)])
 
     everything = {**fields, **axis_floors}
     return jax.vmap(block, in_axes=({name: 0 if jnp.ndim(v) else None for name, v in everything.items()},))(everything)
@@ -177,54 +176,6 @@ def decide(layout: Layout, fields: dict, task: Task, margin: Scalar) -> Decided:
         )
 
     return over_blocks(one, fields)(fields)
-
-
-def census(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str, Scalar]:
-    """Float64 over a whole tile: how many candidates each limit holds for, and how many are feasible (exact whole numbers).
-
-    In two passes, lane by lane and row by row: what a row along the innermost axis shares is looked at once. The law is asked
-    only where a limit on the score or a score that is no finite number may cut.
-    """
-    *outer, inner = valid
-
-    def own(values: dict) -> dict[str, Scalar]:
-        """What may differ between the candidates of a block."""
-        design = make_design(values, task.spend)
-        raw = task.law.raw(design)
-        holds = checks(design, raw, task.limits)
-        own = {name: h for name, h in holds.items() if not layout.tokens_inner or name in DEPENDS_ON_TOKENS}
-        return own if layout.finite else {**own, "finite": jnp.isfinite(raw)}
-
-    own = jax.jit(own)  # traced once for all lanes
-
-    def lanes_of(values: dict) -> dict[str, Scalar]:
-        results = [own(lane(values, layout, i)) for i in range(layout.lanes)]
-        real = [values[inner][i] for i in range(layout.lanes)]
-        if len(results[0]) > 1:
-            results = [{**r, "feasible": reduce(jnp.logical_and, r.values())} for r in results]
-        masks = {name: [r[name] & here for r, here in zip(results, real, strict=True)] for name in results[0]}
-        return {name: _tree(jnp.add, [jnp.where(m, 1, 0).astype(jnp.int32) for m in ms]) for name, ms in masks.items()}
-
-    def row(values: dict) -> dict[str, Scalar]:
-        design = make_design(lane(values, layout, 0), task.spend)
-        shared = checks(design, jnp.asarray(0.0), task.limits)
-        total = {name: values[f"own {name}"] for name in blocks}
-        shared = {name: h for name, h in shared.items() if name not in total}
-        feasible = total.get("feasible", next(iter(total.values()), values["size"]))  # own checks: several, one or none
-        total |= {name: jnp.where(h, values["size"], 0) for name, h in shared.items()}
-        total["feasible"] = jnp.where(reduce(jnp.logical_and, shared.values(), jnp.asarray(True)), feasible, 0)
-        real = reduce(jnp.logical_and, [values[name] for name in outer], jnp.asarray(True))
-        return {name: jnp.where(real, n, 0) for name, n in total.items() if name != "finite"}
-
-    dims = {**layout.dims, **{name: (position,) for position, name in enumerate(valid)}}
-    blocks = lax.optimization_barrier(nest(lanes_of, layout, dims, with_lanes={inner})({**fields, **valid}))
-    # without the barrier CPU code was 2 to 40 times slower: each sum would start from the fields again
-    counts = {f"own {name}": jnp.sum(n, axis=-1, keepdims=True, dtype=jnp.int32) for name, n in blocks.items()}
-    size = jnp.sum(valid[inner], dtype=jnp.int32, keepdims=True)[0]
-    dims |= {"size": (layout.depth - 1,), **dict.fromkeys(counts, tuple(range(layout.depth)))}
-    values = {**first_of_rows(layout, fields), **{name: valid[name] for name in outer}, **counts, "size": size}
-    totals = nest(row, layout, {name: dims[name] for name in values})(values)
-    return {name: jnp.sum(n, dtype=jnp.int32) for name, n in totals.items()}
 
 
 def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen, axis_floors: dict) -> Surveyed:
@@ -265,9 +216,3 @@ def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen
     totals = {name: jnp.sum(n, dtype=jnp.int32) for name, n in lax.optimization_barrier(counts).items()}
     total, active, *inputs = map(counted, ("total_params", "active_params", *layout.inputs))
     return Surveyed(best, costs, feasible, score, flops, tokens, total, active, totals, tuple(inputs))
-
-
-def _tree(join: Callable, values: list) -> Any:
-    while len(values) > 1:
-        values = [join(*pair) if len(pair) == 2 else pair[0] for pair in (values[i : i + 2] for i in range(0, len(values), 2))]
-    return values[0]

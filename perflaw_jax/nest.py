@@ -56,3 +56,10 @@ def over_blocks(function: Callable[[dict], Any], values: dict) -> Callable[[dict
     """``function`` of one candidate's values -> the same over [blocks, lanes], by the number of axes that each value has."""
     lanes = jax.vmap(function, in_axes=({name: 0 if jnp.ndim(v) == 2 else None for name, v in values.items()},))
     return jax.vmap(lanes, in_axes=({name: 0 if jnp.ndim(v) else None for name, v in values.items()},))
+
+
+def tree(join: Callable, values: list) -> Any:
+    """Values joined in pairs, and those again, until one is left."""
+    while len(values) > 1:
+        values = [join(*pair) if len(pair) == 2 else pair[0] for pair in (values[i : i + 2] for i in range(0, len(values), 2))]
+    return values[0]

@@ -15,6 +15,7 @@ import numpy as np
 
 from perflaw_jax import kernel
 from perflaw_jax.bounds import Interval, UnboundedPrimitive, bound, interval
+from perflaw_jax.census import census
 from perflaw_jax.devices import Devices
 from perflaw_jax.kernel import Task
 from perflaw_jax.nest import Layout
@@ -56,7 +57,7 @@ class Programs:
 
     @cached_property
     def wary(self) -> Finding:
-        """``kernel.find`` and ``kernel.census`` for scores that may be anything."""
+        """``kernel.find`` and ``census`` for scores that may be anything."""
         return self._finding(self._layout, WIDE)
 
     @cached_property
@@ -76,7 +77,7 @@ class Programs:
 
     def _finding(self, layout: Layout, options: dict[str, Any]) -> Finding:
         find = self._over_tiles(kernel.find, layout, (True, False, False, True), options)
-        return Finding(find, self._over_tiles(kernel.census, layout, (True, True, False), WIDE))
+        return Finding(find, self._over_tiles(census, layout, (True, True, False), WIDE))
 
     def _over_tiles(self, program: Callable, layout: Layout, per_tile: tuple[bool, ...], options: dict[str, Any]) -> Callable:
         return _compiled(program, layout, options, self._devices, per_tile)

@@ -56,8 +56,10 @@ def _doubts(engine: Engine, start: tuple[int, ...], surveyed: Surveyed) -> Doubt
 
 
 def marked(engine: Engine, start: tuple[int, ...], wanted: Any) -> Blocks:
-    """Coordinates of the blocks of a tile for which ``find`` says True."""
-    return engine.tiling.coordinates(start, flatnonzero(np.asarray(wanted)))
+    """Coordinates of the blocks of a tile for which ``find`` says True, without those beyond the grid."""
+    blocks = engine.tiling.coordinates(start, flatnonzero(np.asarray(wanted)))
+    inside = np.logical_and.reduce([place < n for place, n in zip(blocks, engine.tiling.blocks, strict=True)])
+    return blocks if inside.all() else [place[inside] for place in blocks]
 
 
 def flatnonzero(wanted: np.ndarray) -> np.ndarray:

@@ -147,6 +147,12 @@ class Tiling:
             values = np.moveaxis(values.reshape(*values.shape[:-1], -1, self.lanes), -1, 0)
         return values
 
+    def by_block(self, field: str) -> np.ndarray:
+        """Exact values of a field over the whole grid: one array axis per entry of ``dims``, then lanes where it has them."""
+        table = self.space.tables[field]
+        values = table.values.transpose([table.dims.index(self.order[d]) for d in self.dims[field]])
+        return as_blocks(values, self.lanes) if self.has_lanes(field) else values
+
     def has_lanes(self, field: str) -> bool:
         """Whether the field's value differs between the candidates of one block."""
         return len(self.order) - 1 in self.dims[field]
@@ -171,3 +177,10 @@ class Tiling:
         coordinates = [digits[axis] for axis in self.order]
         coordinates[-1], lane = np.divmod(coordinates[-1], self.lanes)
         return coordinates, lane
+
+
+def as_blocks(values: np.ndarray, lanes: int) -> np.ndarray:
+    """The last axis folded into [blocks, lanes], its last entry repeated as filling."""
+    *outer, count = values.shape
+    filled = values[..., np.minimum(np.arange(-(-count // lanes) * lanes), count - 1)]
+    return filled.reshape(*outer, -1, lanes)
