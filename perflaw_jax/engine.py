@@ -27,8 +27,9 @@ LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured ove
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
 SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
-MANY = 2**14  # blocks per call of the refining program where there are so many: another trace, and half the time
+REFINED = (256, 2**14)  # of the refining program
 FEW = 12 * BATCHES[0]  # blocks up to which several small batches take less time than a large one that is mostly filling
+FEW_REFINED = 6 * REFINED[0]
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Engine:
             return jax.tree.map(lambda leaf: leaf[:0], decided), ids[:0], real[:0]
         parts = []
         with jax.enable_x64(dtype == np.float64):
-            for some in _batches(coordinates, size):
+            for some in _batches(coordinates, (size, size) if size else BATCHES, FEW):
                 digits, real = self.tiling.members(some)
                 decided = self.programs.decide(self._fields(some, dtype), self._task, dtype(self.margin))
                 parts.append((decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real))
@@ -197,7 +198,7 @@ class Engine:
         parts = []
         inner = self.tiling.inner
         floors = [as_blocks(floor, self.tiling.lanes) if axis == inner else floor for axis, floor in enumerate(floors)]
-        for some in _batches(coordinates, most=MANY):
+        for some in _batches(coordinates, REFINED, FEW_REFINED):
             lowest = {
                 f"floor{axis}": floor[some[self.tiling.order.index(axis)]].astype(np.float32)
                 for axis, floor in enumerate(floors)
@@ -245,15 +246,14 @@ class Engine:
         return found
 
 
-def _batches(coordinates: list[np.ndarray], size: int | None = None, most: int = BATCHES[1]) -> Iterator[list[np.ndarray]]:
-    """Cut coordinates of blocks into batches of few lengths, hence few traces; the last block is repeated as filling."""
+def _batches(coordinates: list[np.ndarray], sizes: tuple[int, int], few: int) -> Iterator[list[np.ndarray]]:
+    """Cut coordinates of blocks into batches of two sizes, hence two traces; the last block is repeated as filling."""
     first, count = 0, len(coordinates[0])
     while first < count:
-        left = count - first
-        step = size or (most if left >= most else BATCHES[1] if left > FEW else BATCHES[0])
-        place = np.minimum(np.arange(first, first + step), count - 1)
+        size = sizes[0] if count - first <= few else sizes[1]
+        place = np.minimum(np.arange(first, first + size), count - 1)
         yield [c[place] for c in coordinates]
-        first += step
+        first += size
 
 
 def _joined(parts: list[T], count: int) -> T:

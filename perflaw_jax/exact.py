@@ -57,6 +57,7 @@ class Searcher:
         frontier: tuple[str, ...] | None = None,
         gap: float = 0.0,
         least: float = -np.inf,
+        near: np.ndarray | None = None,
         tick: Callable[[Progress], None] = lambda progress: None,
         most_boxes: int = MOST_BOXES,
         sharpen: bool = True,
@@ -70,6 +71,7 @@ class Searcher:
                 for no frontier.
             gap: leave out what cannot beat the last one kept, or the frontier, by more than this in score.
             least: leave out what scores less; of that, candidates may be among those found.
+            near: ids of candidates around which good ones are expected, to be tried first in place of a spread of the grid.
             tick: called after every step.
             most_boxes: about how many boxes may wait; memory is a hundred bytes each.
             sharpen: where the search takes long, compile sharper bounds, which takes seconds.
@@ -79,7 +81,7 @@ class Searcher:
         """
         engine = self.engine if problem is None else self.engine.at(problem)
         search = _Search(engine, self._bounds, top, frontier, gap, least, most_boxes, sharpen)
-        search.start()
+        search.start(near)
         while len(search.waiting.first):
             search.step()
             tick(search.progress())
@@ -132,13 +134,13 @@ class _Search:
 
     # --- good candidates, early ----------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, near: np.ndarray | None = None) -> None:
         """Bound the whole grid, then find something to beat: a spread of blocks, and what lies around the best of them."""
         self.waiting = self._bounded(*self.waiting[:2], self.waiting)
         if not len(self.waiting.first):
             return
         tiling = self.engine.tiling
-        self._evaluate(spread(tiling.blocks, PILOT_BLOCKS))
+        self._evaluate(spread(tiling.blocks, PILOT_BLOCKS) if near is None else self._around(near))
         best = None
         for _ in range(ROUNDS):
             if not len(self.top.best.score) or best == (best := self.top.best.candidate_id[:SEEDS].tolist()):

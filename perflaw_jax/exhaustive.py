@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from perflaw_jax.engine import MANY, Engine, Problem, Slab, Starts
+from perflaw_jax.engine import REFINED, Engine, Problem, Slab, Starts
 from perflaw_jax.kept import Kept
 from perflaw_jax.kernel import Surveyed
 from perflaw_jax.pilot import pilot
@@ -80,7 +80,7 @@ def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Itera
     for number, start, (wanted, holds) in _one_ahead(engine, kept, look, tiles):
         held.append((number, start, holds))
         blocks.append(marked(engine, start, wanted))
-        if sum(len(b[0]) for b in blocks) >= MANY or time.monotonic() >= due:
+        if sum(len(b[0]) for b in blocks) >= REFINED[1] or time.monotonic() >= due:
             yield from settled()
             held, blocks, due = [], [], time.monotonic() + TOGETHER
     if held:

@@ -78,10 +78,12 @@ def check(problem, *, top=20, **options):
     top=st.integers(1, 50),
     seeds=st.sampled_from([1, 32]),
     few=st.sampled_from([0, 10**6]),
+    near=st.none() | st.lists(st.floats(0, 1), min_size=1, max_size=3),
 )
-def test_search_is_the_brute_force(family, top, seeds, few):
+def test_search_is_the_brute_force(family, top, seeds, few, near):
     for problem in family:
-        check(problem, top=top, seeds=seeds, few=few)
+        ids = None if near is None else np.array([int(share * (problem.space.size - 1)) for share in near])
+        check(problem, top=top, seeds=seeds, few=few, near=ids)
 
 
 @settings(few, max_examples=2)

@@ -144,6 +144,17 @@ def holds(bound: Bound, values: np.ndarray, *, score: bool = False) -> np.ndarra
     return mask if multiple_of is None else mask & (values % multiple_of == 0)
 
 
+def nearest(space: Space, ids: np.ndarray, limits: Limits) -> np.ndarray:
+    """Some candidates of a grid, moved along its axes to the nearest values that limits on the fields themselves let in."""
+    digits = space.digits(ids)
+    for i, axis in enumerate(space.axes):
+        if axis.field in limits and axis.relation is None:
+            places = np.flatnonzero(holds(limits[axis.field], np.array(axis.values)))
+            if len(places):
+                digits[i] = places[abs(places - digits[i][:, None]).argmin(axis=1)]
+    return space.ids(digits)
+
+
 def in_reach(space: Space, limits: Limits) -> int:
     """How many designs of a grid the limits on its own fields leave."""
     own = [name for name in limits if name in space.tables]

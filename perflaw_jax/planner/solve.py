@@ -139,7 +139,7 @@ def _tightened(plan: Plan, end: str, to: float, best: Columns | None) -> Columns
     """The best design under a stricter limit: the best of a looser one, where it still meets it."""
     if best is None or meets(best, end, to):
         return best
-    return None if end == "score min" else plan.solver.best(moved(plan.limits, end, to))
+    return None if end == "score min" else plan.solver.best(moved(plan.limits, end, to), near=best)
 
 
 def _loosened(plan: Plan, end: str, at: float, to: float, best: Columns) -> Columns:
@@ -149,7 +149,7 @@ def _loosened(plan: Plan, end: str, at: float, to: float, best: Columns) -> Colu
     other = "min" if end.endswith(" max") else "max"
     name = end.split()[0]
     beyond = plan.limits[name]._replace(**{other: float(np.nextafter(at, to)), end.split()[1]: float(to)})
-    found = plan.solver.best({**plan.limits, name: beyond}, least=_score(best))
+    found = plan.solver.best({**plan.limits, name: beyond}, least=_score(best), near=best)
     return best if found is None or _score(found) <= _score(best) else found
 
 
@@ -166,7 +166,7 @@ def by_layers(plan: Plan) -> pd.DataFrame:
     found = []
     for n in chosen:
         limits = {**plan.limits, "num_hidden_layers": bound._replace(min=float(n), max=float(n))}
-        best = plan.solver.best(limits)
+        best = plan.solver.best(limits, near=found[-1] if found else None)
         if best is not None:
             found.append(best)
     columns = {name: np.concatenate([one[name] for one in found]) for name in found[0]} if found else {}

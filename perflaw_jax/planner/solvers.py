@@ -19,7 +19,7 @@ from perflaw_jax.exhaustive import sweep
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.laws import PerformanceDense, PerformanceMoE
 from perflaw_jax.objective import evaluate, make_design
-from perflaw_jax.planner.limits import OPEN, Limits, allowed, in_reach
+from perflaw_jax.planner.limits import OPEN, Limits, allowed, in_reach, nearest
 from perflaw_jax.planner.ranking import NONE, RANKINGS, Ranked
 from perflaw_jax.space import Space
 
@@ -31,7 +31,8 @@ COSTS = ("training_flops", "total_params")  # of frontiers
 # time, when compiling takes seconds. The warm-up compiles it for these.
 SWEPT = (PerformanceDense, PerformanceMoE)
 
-Columns = dict[str, np.ndarray]  # Design fields, total_params, active_params, training_flops, raw, score: float64 [n] each
+# Design fields, total_params, active_params, training_flops, raw, score: float64 [n] each; candidate_id int64 [n]
+Columns = dict[str, np.ndarray]
 
 
 class TooSlow(Exception):
@@ -50,8 +51,11 @@ class Solver(Protocol):
         """How many designs the limits on the grid's own fields leave."""
         ...
 
-    def best(self, limits: Limits, least: float = -np.inf) -> Columns | None:
-        """The design of the best score, None where the limits leave none; where it is below ``least``, any or None."""
+    def best(self, limits: Limits, least: float = -np.inf, near: Columns | None = None) -> Columns | None:
+        """The design of the best score, None where the limits leave none; where it is below ``least``, any or None.
+
+        It is found sooner where it is ``near`` some designs.
+        """
         ...
 
     def top(self, limits: Limits, ranking: str, count: int) -> Columns:
@@ -73,9 +77,10 @@ class Searched(NamedTuple):
         """See `Solver`."""
         return in_reach(self.space, limits)
 
-    def best(self, limits: Limits, least: float = -np.inf) -> Columns | None:
+    def best(self, limits: Limits, least: float = -np.inf, near: Columns | None = None) -> Columns | None:
         """See `Solver`."""
-        found = self._search(limits, 1, least=least)
+        near_ids = None if near is None else nearest(self.space, near["candidate_id"], limits)
+        found = self._search(limits, 1, least=least, near=near_ids)
         return self._columns(found.top.finish().candidate_id) if found.certificate.best > -np.inf else None
 
     def top(self, limits: Limits, ranking: str, count: int) -> Columns:
@@ -119,7 +124,7 @@ class Searched(NamedTuple):
         return Problem(self.space, law, {**limits, "score": OPEN}, COSTS)
 
     def _columns(self, ids: np.ndarray) -> Columns:
-        return scored(self.space.fields(self.space.digits(ids)), self.law)
+        return {**scored(self.space.fields(self.space.digits(ids)), self.law), "candidate_id": ids}
 
 
 def _until(patience: float) -> Callable[[Progress], None]:
@@ -164,13 +169,14 @@ class Evaluated:
 
     def __init__(self, space: Space, law: Any, digits: int | None = None):
         self.space, self.law, self.digits = space, law, digits
-        self.columns = scored(space.fields(space.digits(np.arange(space.size))), law)
+        ids = np.arange(space.size)
+        self.columns = {**scored(space.fields(space.digits(ids)), law), "candidate_id": ids}
 
     def count(self, limits: Limits) -> int:
         """See `Solver`."""
         return in_reach(self.space, limits)
 
-    def best(self, limits: Limits, least: float = -np.inf) -> Columns | None:
+    def best(self, limits: Limits, least: float = -np.inf, near: Columns | None = None) -> Columns | None:
         """See `Solver`."""
         rows = self._feasible(limits)
         return self._take(rows[[np.argmax(self.columns["score"][rows])]]) if len(rows) else None
