@@ -2,8 +2,7 @@
 
 Candidates that may be among the best are kept by their ids alone: evaluating them again gives everything else. So a record is
 a Parquet file of one column, and what it covers rides in its metadata. It is written after the rows that it lists: what it says
-is on disk. ``perflaw_jax.reduce`` takes candidates in twice without harm, so ids may be of other shards as well; the tiles and
-their counts are of this one.
+is on disk. Tiles, their counts and the candidates are of this shard alone: what is known of others is in their own records.
 """
 
 import json

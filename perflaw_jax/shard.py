@@ -81,7 +81,7 @@ class Ledger:
         self.complete = not any(done.missing(self._tiles))
         told = {"stretches": stretches, "complete": self.complete, "margin": margin}
         record = self.record.model_copy(update=told)
-        write_record(self.directory.path, self.directory.header, record, self.work.kept.ids())
+        write_record(self.directory.path, self.directory.header, record, self.work.kept_in(record.portion))
         self._on_record, self._written = (stretches, margin), time.monotonic()
         self._took = self._written - began
 

@@ -87,11 +87,20 @@ class Work:
 
     def tiles_between(self, begin: int, end: int) -> tuple[int, int]:
         """The inverse: the tiles [first, stop) whose candidates have the ids [begin, end)."""
-        tiling = self.engine.tiling
-        blocks, _ = tiling.block_of(np.array([begin, end - 1]))
-        places = [b // t for b, t in zip(blocks, tiling.tile, strict=True)]
-        first, last = np.ravel_multi_index(places, tiling.grid).tolist()
+        first, last = self._tiles_with(np.array([begin, end - 1])).tolist()
         return first, last + 1
+
+    def kept_in(self, portion: Portion) -> np.ndarray:
+        """The ids of what is kept that lies in a shard: those of all shards together are those of the whole grid."""
+        ids, tiles = self.kept.ids(), self.tiles_of(portion)
+        own = self._tiles_with(ids)
+        return ids[(own >= tiles.start) & (own < tiles.stop)]
+
+    def _tiles_with(self, ids: np.ndarray) -> np.ndarray:
+        """The numbers of the tiles that hold some candidates."""
+        tiling = self.engine.tiling
+        blocks, _ = tiling.block_of(ids)
+        return np.asarray(np.ravel_multi_index([b // t for b, t in zip(blocks, tiling.tile, strict=True)], tiling.grid))
 
     def make_ready(self) -> None:
         """Before the first tile: know roughly how good the best of the whole grid are, whatever shard is to be computed.
