@@ -80,6 +80,15 @@ def test_each_shard_is_a_contiguous_part_of_the_outermost_axis(tmp_path):
     assert verify(out) == ["manifest.json: the run has not finished", "shards/shard-1-of-3: missing"]
 
 
+def test_a_record_holds_what_is_kept_of_its_own_shard(tmp_path):
+    for i in (0, 2):
+        sweep("none", tmp_path, Portion(i, 3))
+    work, found = process("none"), read_records(tmp_path)
+    for record, ids in found:
+        assert len(ids) and set(work._tiles_with(ids)) <= set(work.tiles_of(record.portion))
+    assert len(found) == 2
+
+
 @pytest.mark.parametrize("rows", KINDS)
 def test_shards_of_several_directories_are_merged(rows, whole, tmp_path):
     places = [tmp_path / f"node{i}" for i in range(3)]
