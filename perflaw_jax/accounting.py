@@ -115,12 +115,12 @@ def non_embedding_params(design: Design) -> Scalar:
 
 def training_flops(design: Design) -> Scalar:
     """Training FLOPs by the law's convention: ``6 x active_params x training_tokens``."""
-    return 6 * active_params(design) * real(design).training_tokens
+    return multiply(6 * active_params(design), real(design).training_tokens)
 
 
 def non_embedding_flops(design: Design) -> Scalar:
     """Training FLOPs without the embeddings: ``6 x (active_params - embeddings) x training_tokens``."""
-    return 6 * _active_layers(design) * real(design).training_tokens
+    return multiply(6 * _active_layers(design), real(design).training_tokens)
 
 
 def exact_training_flops(design: Design) -> Scalar:
@@ -134,7 +134,7 @@ def exact_training_flops(design: Design) -> Scalar:
     head = design.vocab_size * design.hidden_size
     products = active_params(design) - parameters(design).embedding + head
     scores = 2 * design.num_hidden_layers * design.num_attention_heads * design.head_dim * design.context_length
-    return 6 * (products + scores) * design.training_tokens
+    return multiply(6 * (products + scores), design.training_tokens)
 
 
 def inference_flops_per_token(design: Design) -> Scalar:
@@ -183,6 +183,11 @@ def expert_ratio(design: Design) -> Scalar:
 def tokens_per_param(design: Design) -> Scalar:
     """``training_tokens / total_params``."""
     return divide(real(design).training_tokens, total_params(design))
+
+
+def multiply(a: Scalar, b: Scalar) -> Scalar:
+    """``a * b`` as IEEE 754 has it: where b depends on fewer axes than a, a product, XLA would multiply it by a's factors."""
+    return a * jnp.where(a == a, b, 1.0 * b + 1)
 
 
 def divide(a: Scalar, b: Scalar) -> Scalar:

@@ -17,17 +17,17 @@ from perflaw_jax.objective import Bound, checks, make_design
 def census(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str, Scalar]:
     """How many candidates of a tile each limit holds for, and how many are feasible: exact whole numbers.
 
-    Where limits ask of the tokens of a row only whether some amount in proportion to them is within bounds, the ends of what
-    they let in are searched for along the row; else every candidate is looked at.
+    Where scores are known to be finite, and limits ask of the tokens of a row only whether some amount in proportion to them
+    is within bounds, the ends of what they let in are searched for along the row; else every candidate is looked at.
     """
-    own = [name for name in task.limits if name in DEPENDS_ON_TOKENS]
-    in_runs = all(name in PER_TOKEN and task.limits[name].multiple_of is None for name in own)
+    along_tokens = [name for name in task.limits if name in DEPENDS_ON_TOKENS]
+    in_runs = all(name in PER_TOKEN and task.limits[name].multiple_of is None for name in along_tokens)
     along_rows = layout.tokens_inner and layout.dims["training_tokens"] == (layout.depth - 1,)
     return (_by_rows if along_rows and in_runs and layout.finite else _by_lanes)(layout, fields, valid, task)
 
 
 def _by_rows(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str, Scalar]:
-    """Row by row: amounts rise along the tokens (they fall where a shape is impossible), however they are rounded."""
+    """Row by row: what all candidates of a row share, and the runs of them that the limits on amounts let in."""
     *outer, inner = valid
     tokens, size = fields["training_tokens"].T.ravel(), jnp.sum(valid[inner], dtype=jnp.int32)
 
@@ -55,11 +55,18 @@ def _by_rows(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str,
 
 
 def _run(amount: Callable[[Scalar], Scalar], bound: Bound, tokens: Scalar, size: Scalar) -> tuple[Scalar, Scalar]:
-    """Where the ``tokens`` [n], ascending, whose amount is within the bound begin and end, of the first ``size`` of them."""
-    rises, steps = amount(tokens[0]) >= 0, len(tokens).bit_length()
+    """Where the tokens whose amount is within the bound begin and end.
+
+    Args:
+        amount: of what the bound limits, in proportion to the tokens: rounding does not change which of two is the larger.
+        bound: both ends inclusive.
+        tokens: [n], ascending; only the first ``size`` of them are in the grid.
+        size: 1 or more.
+    """
+    rises, steps = amount(jnp.ones_like(tokens[0])) >= 0, len(tokens).bit_length()  # it falls where a shape is impossible
 
     def leading(holds: Callable[[Scalar], Scalar]) -> Scalar:
-        """How many it holds for, counted from the least amount on, after which it holds for none."""
+        """How many it holds for: the least amounts, which are the last ones where they fall."""
 
         def step(i: Scalar, count: Scalar) -> Scalar:
             more = count + (jnp.int32(1) << jnp.asarray(steps - 1 - i, jnp.int32))

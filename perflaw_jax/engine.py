@@ -29,7 +29,7 @@ SMALL = 2**16  # bytes: handing over a numpy array of this size with the call co
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
 REFINED = (256, 2**14)  # of the refining program
 FEW = 12 * BATCHES[0]  # blocks up to which several small batches take less time than a large one that is mostly filling
-FEW_REFINED = 6 * REFINED[0]
+FEW_REFINED = 6 * REFINED[0]  # the same for the refining program
 
 
 @dataclass(frozen=True)
@@ -241,13 +241,16 @@ class Engine:
         for axis, floor in enumerate(floors):
             own = coordinates[tiling.order.index(axis)]
             if axis == tiling.inner:
-                floor = np.minimum.reduceat(floor, np.arange(0, len(floor), tiling.lanes))
+                floor = as_blocks(floor, tiling.lanes).min(axis=1)
             found.append(floor[np.minimum(own, len(floor) - 1)])
         return found
 
 
 def _batches(coordinates: list[np.ndarray], sizes: tuple[int, int], few: int) -> Iterator[list[np.ndarray]]:
-    """Cut coordinates of blocks into batches of two sizes, hence two traces; the last block is repeated as filling."""
+    """Cut coordinates of blocks into batches of the larger size, a rest of up to a ``few`` blocks into those of the smaller.
+
+    Hence two traces. The last block is repeated as filling.
+    """
     first, count = 0, len(coordinates[0])
     while first < count:
         size = sizes[0] if count - first <= few else sizes[1]

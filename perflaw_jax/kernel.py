@@ -2,8 +2,8 @@
 
 Where every feasible candidate is a row, survey takes the place of find and ``census``: float64, every candidate.
 
-All are one design's function under nested vmaps, one per axis, so that what depends on three axes is computed once per
-triple. Shapes are fixed by the Tiling: each program is traced once per sweep, whatever the number of tiles.
+All are functions of one design. Over whole tiles they go under nested vmaps, one per axis, so that what depends on three axes
+is computed once per triple. Shapes are fixed by the Tiling: a program is traced once per sweep, whatever the number of tiles.
 """
 
 from dataclasses import dataclass

@@ -139,19 +139,21 @@ class Tiling:
 
         Lanes first lets the device load neighbouring blocks as one vector.
         """
-        table, dims = self.space.tables[field], self.dims[field]
         indices = self.clipped(self.indices(start))
-        picks = np.ix_(*(indices[d].ravel() for d in dims))
-        values = table.values.transpose([table.dims.index(self.order[d]) for d in dims])[picks]
+        values = self._in_nest(field)[np.ix_(*(indices[d].ravel() for d in self.dims[field]))]
         if self.has_lanes(field):
             values = np.moveaxis(values.reshape(*values.shape[:-1], -1, self.lanes), -1, 0)
         return values
 
     def by_block(self, field: str) -> np.ndarray:
         """Exact values of a field over the whole grid: one array axis per entry of ``dims``, then lanes where it has them."""
-        table = self.space.tables[field]
-        values = table.values.transpose([table.dims.index(self.order[d]) for d in self.dims[field]])
+        values = self._in_nest(field)
         return as_blocks(values, self.lanes) if self.has_lanes(field) else values
+
+    def _in_nest(self, field: str) -> np.ndarray:
+        """Exact values of a field, one array axis per entry of ``dims``."""
+        table = self.space.tables[field]
+        return table.values.transpose([table.dims.index(self.order[d]) for d in self.dims[field]])
 
     def has_lanes(self, field: str) -> bool:
         """Whether the field's value differs between the candidates of one block."""

@@ -91,7 +91,7 @@ class Work:
         return first, last + 1
 
     def kept_in(self, portion: Portion) -> np.ndarray:
-        """The ids of what is kept that lies in a shard: those of all shards together are those of the whole grid."""
+        """The ids of what is kept that lies in a shard: enough, as each shard of a grid finds the best that lie in it."""
         ids, tiles = self.kept.ids(), self.tiles_of(portion)
         own = self._tiles_with(ids)
         return ids[(own >= tiles.start) & (own < tiles.stop)]

@@ -129,6 +129,21 @@ def test_ratios_are_exact_where_a_limit_lies_on_a_candidate():
     check(Problem(problem.space, DENSE, {"tokens_per_param": Bound(np.sort(ratio)[40], ratio.max())}, ("tokens_per_param",)))
 
 
+@pytest.mark.parametrize("name", ["training_flops", "non_embedding_flops", "exact_training_flops"])
+@pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "an axis of one"])
+def test_flops_are_exact_where_a_limit_lies_on_a_candidate(name, fixed):
+    """Six times the tokens is no float64 here: multiplied in another order the FLOPs are one rounding off."""
+    tokens = 25024835292.12841
+    axes = (Axis("num_hidden_layers", (1.0, 33.0, 3.0)), Axis("hidden_size", (128.0, 256.0, 896.0)))
+    axes += () if fixed else (Axis("training_tokens", (tokens,)),)
+    others = {"intermediate_size": 4096.0, "head_dim": 128.0} | ({"training_tokens": tokens} if fixed else {})
+    space, engine = Space(axes, others), None
+    for flops in Brute(Problem(space, DENSE)).quantities[name].tolist():
+        problem = Problem(space, DENSE, {name: Bound(min=flops)}, (name,))
+        engine = Engine(problem) if engine is None else engine.at(problem)
+        assert_same(sweep(problem, top=9, engine=engine), Brute(problem), 9)
+
+
 def test_active_parameters_are_whole_numbers():
     experts, chosen = (
         Axis("num_experts", (6.0, 10.0, 49.0, 98.0, 160.0)),

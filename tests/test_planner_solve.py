@@ -14,7 +14,7 @@ from perflaw_jax.planner import solve as module
 from perflaw_jax.planner import solvers, tables, words
 from perflaw_jax.planner.as_spec import spec_of
 from perflaw_jax.planner.inputs import check
-from perflaw_jax.planner.limits import nearest
+from perflaw_jax.planner.limits import moved_within
 from perflaw_jax.planner.solve import by_layers, frontier, sensitivity, solve
 from perflaw_jax.planner.warm_up import QUESTIONS
 
@@ -149,11 +149,11 @@ def test_curves_of_the_fine_grid(fine):
 def test_candidates_are_moved_to_what_limits_let_in(fine):
     space, found = fine.solver.space, fine.solver.best(fine.limits)
     limits = {**fine.limits, "num_hidden_layers": Bound(min=40.0, max=47.0), "training_tokens": Bound(max=2e12)}
-    moved = space.fields(space.digits(nearest(space, found["candidate_id"], limits)))
+    moved = space.fields(space.digits(moved_within(space, found["candidate_id"], limits)))
     assert 40 <= moved["num_hidden_layers"] <= 47 and moved["training_tokens"] <= 2e12
     assert moved["hidden_size"] == found["hidden_size"]
     nothing = {**limits, "num_hidden_layers": Bound(min=1e6)}
-    kept = space.fields(space.digits(nearest(space, found["candidate_id"], nothing)))
+    kept = space.fields(space.digits(moved_within(space, found["candidate_id"], nothing)))
     assert kept["num_hidden_layers"] == found["num_hidden_layers"]
 
 

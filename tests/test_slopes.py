@@ -117,3 +117,14 @@ def test_tightness(function, ends, expected):
     with jax.enable_x64(True):
         found = highest(lambda inputs: function(inputs["x"]))({"x": interval(*map(np.float64, ends))})
     np.testing.assert_allclose(found.upper, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("parts", [lambda x: tuple(x), lambda x: jnp.split(x, 2)], ids=["one by one", "in two"])
+def test_what_is_cut_apart_keeps_its_slopes(parts):
+    def function(inputs):
+        first, second = parts(jnp.stack([inputs["a"], inputs["b"]]))
+        return jnp.sum(jnp.log(first) - first / 10 - second)
+
+    with jax.enable_x64(True):
+        inputs = {name: interval(np.float64(2), np.float64(5)) for name in "ab"}
+        assert highest(function)(inputs).upper == pytest.approx(np.log(5) - 0.5 - 2)

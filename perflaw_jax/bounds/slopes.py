@@ -93,11 +93,22 @@ class _SlopeInterpreter(Interpreter):
 
     def _apply(self, equation: Any, operands: list) -> list:
         results = super()._apply(equation, operands)
-        if equation.primitive.name not in CALLS and len(results) == 1 and isinstance(results[0], Interval):
+        name = equation.primitive.name
+        if name in MOVES and len(results) > 1:
+            self._cut(equation, operands, results)
+        elif name not in CALLS and len(results) == 1 and isinstance(results[0], Interval):
             result = results[0]
             if not any(result is operand for operand in operands):  # else it has its slopes already
                 self._slopes[id(result)] = self._chained(equation, operands, result)
         return results
+
+    def _cut(self, equation: Any, operands: list, parts: list) -> None:
+        """The slopes of the parts that an array is cut into."""
+        cut = super()._apply
+        if isinstance(operands[0], Interval) and is_float(operands[0].lower):
+            slopes = {i: cut(equation, [slope]) for i, slope in self.slopes(operands[0]).items()}
+            for k, part in enumerate(parts):
+                self._slopes[id(part)] = {i: of_parts[k] for i, of_parts in slopes.items()}
 
     def _chained(self, equation: Any, operands: list, result: Interval) -> Slopes:
         """The slopes of an equation's result from those of its operands."""

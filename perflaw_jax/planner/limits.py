@@ -144,8 +144,8 @@ def holds(bound: Bound, values: np.ndarray, *, score: bool = False) -> np.ndarra
     return mask if multiple_of is None else mask & (values % multiple_of == 0)
 
 
-def nearest(space: Space, ids: np.ndarray, limits: Limits) -> np.ndarray:
-    """Some candidates of a grid, moved along its axes to the nearest values that limits on the fields themselves let in."""
+def moved_within(space: Space, ids: np.ndarray, limits: Limits) -> np.ndarray:
+    """Some candidates of a grid, moved along its axes to the next places that limits on the fields themselves let in."""
     digits = space.digits(ids)
     for i, axis in enumerate(space.axes):
         if axis.field in limits and axis.relation is None:

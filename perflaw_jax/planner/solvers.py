@@ -19,7 +19,7 @@ from perflaw_jax.exhaustive import sweep
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.laws import PerformanceDense, PerformanceMoE
 from perflaw_jax.objective import evaluate, make_design
-from perflaw_jax.planner.limits import OPEN, Limits, allowed, in_reach, nearest
+from perflaw_jax.planner.limits import OPEN, Limits, allowed, in_reach, moved_within
 from perflaw_jax.planner.ranking import NONE, RANKINGS, Ranked
 from perflaw_jax.space import Space
 
@@ -79,7 +79,7 @@ class Searched(NamedTuple):
 
     def best(self, limits: Limits, least: float = -np.inf, near: Columns | None = None) -> Columns | None:
         """See `Solver`."""
-        near_ids = None if near is None else nearest(self.space, near["candidate_id"], limits)
+        near_ids = None if near is None else moved_within(self.space, near["candidate_id"], limits)
         found = self._search(limits, 1, least=least, near=near_ids)
         return self._columns(found.top.finish().candidate_id) if found.certificate.best > -np.inf else None
 
