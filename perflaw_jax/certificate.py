@@ -16,7 +16,7 @@ class Certificate:
     Attributes:
         candidates: how many the space holds; each was evaluated, or lies in a box that was shown not to matter.
         boxes: how many boxes were bounded.
-        evaluated: how many candidates were evaluated one by one.
+        evaluated: how many times single candidates were evaluated, some of them twice.
         best: the best score found, -inf if no candidate is feasible.
         upper: no candidate that was left out scores more; ``best`` where the search is complete.
     """

@@ -78,7 +78,7 @@ def predict(
             raise ValueError(f"{option} is missing ({name}); or give --hf-config FILE")
     limits: dict[str, Any] = {}
     for text in limit or ():
-        override(limits, text)
+        override(limits, text, "--limit", "training_flops=1e24")
     from perflaw_jax.prediction import predict_one
 
     result = predict_one(fields, law, {} if gamma == 1.0 else {"gamma": gamma}, limits)

@@ -18,10 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from perflaw_jax.catalogue import find_law
 from perflaw_jax.files import StoreError, as_place, is_local, remove
 from perflaw_jax.interrupt import Stopped, stoppable
-from perflaw_jax.job import header
+from perflaw_jax.job import entry_of, header
 from perflaw_jax.lock import locked
 from perflaw_jax.manifest import MANIFEST, read_manifest
 from perflaw_jax.portion import Portion
@@ -98,7 +97,7 @@ def run_on(cluster: Cluster, spec: SweepSpec, out: Path, count: int | None, how:
         Stopped: the driver was asked to stop.
     """
     began = time.perf_counter()
-    entry = find_law(spec.law).with_settings(spec.law_settings)
+    entry = entry_of(spec)
     if _made_ready(out, header(spec, entry, device=False), how):
         return finished(spec.name, entry, out, began)
     known = [portion.count for portion in record_files(out)]

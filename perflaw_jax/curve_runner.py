@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from perflaw_jax.catalogue import find_law
 from perflaw_jax.curve import LEAST_POINTS, Point, PowerLaw, curve, free_choice, power_law, within
 from perflaw_jax.design import QUANTITIES, nearest
 from perflaw_jax.engine import Problem
 from perflaw_jax.exact import Searcher
-from perflaw_jax.job import check_law, header, make_columns, make_problem
+from perflaw_jax.job import check_law, entry_of, header, make_columns, make_problem
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.progress import Tick, silent
 from perflaw_jax.results import plain
@@ -49,7 +48,7 @@ def run_curve(spec: SweepSpec, out: Path, over: str, budgets: Sequence[float], t
         out: result directory.
         over: a quantity of the design, limited from above.
         budgets: ascending, in the unit of ``over``.
-        tick: called with the share done, the number of budgets done and the best score there.
+        tick: called with the share of the budgets done, no number of candidates, and the best score there.
 
     Raises:
         ValueError: a spec, quantity or law that makes no sense; nothing was written.
@@ -58,7 +57,7 @@ def run_curve(spec: SweepSpec, out: Path, over: str, budgets: Sequence[float], t
     began = time.perf_counter()
     if over not in QUANTITIES:
         raise ValueError(f"--over: no quantity named {over!r}; {nearest(over, QUANTITIES)}")
-    entry = find_law(spec.law).with_settings(spec.law_settings)
+    entry = entry_of(spec)
     problem = make_problem(spec, entry)
     check_law(entry, problem)
     searcher = Searcher(within(problem, over, budgets[0]))
@@ -66,7 +65,7 @@ def run_curve(spec: SweepSpec, out: Path, over: str, budgets: Sequence[float], t
     directory = ResultDir.create(out, header(spec, entry, curve={"over": over, "budgets": [float(b) for b in budgets]}))
     with directory.held():
         directory.begin()
-        points = curve(searcher, over, budgets, lambda done, best: tick(done / len(budgets), done, sign * best))
+        points = curve(searcher, over, budgets, lambda done, best: tick(done / len(budgets), 0, sign * best))
         reached = [point for point in points if point.candidate_id is not None]
         columns = _columns(searcher, reached, over, spec, entry)
         laws, free = _power_laws(problem, over, reached, columns)

@@ -85,5 +85,6 @@ def nearest(name: str, allowed) -> str:
     >>> nearest("hiden_size", ["hidden_size", "vocab_size"])
     "did you mean 'hidden_size'?"
     """
-    close = get_close_matches(name, list(allowed), n=1)
+    allowed = [*dict.fromkeys(allowed)]
+    close = get_close_matches(name, allowed, n=1)
     return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(allowed)}"

@@ -127,7 +127,7 @@ def certificate(account: Mapping[str, Any], metric: str) -> list[str]:
     """What proves the result of an exact search."""
     proof = account["certificate"]
     left = f"at most {proof['gap']:.3g} {metric} better" if proof["gap"] else "certified"
-    counts = f"{proof['candidates']:,} candidates, {proof['evaluated']:,} of them evaluated one by one"
+    counts = f"{proof['candidates']:,} candidates, with {proof['evaluated']:,} evaluations of single ones"
     return [f"{left}: {proof['boxes']:,} boxes bounded over {counts}"]
 
 

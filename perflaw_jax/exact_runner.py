@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from perflaw_jax.catalogue import find_law
 from perflaw_jax.engine import Engine
 from perflaw_jax.exact import exact_search
 from perflaw_jax.interrupt import Stopped
-from perflaw_jax.job import check_law, header, make_columns, make_problem
+from perflaw_jax.job import check_law, entry_of, header, make_columns, make_problem
 from perflaw_jax.progress import Tick, silent
 from perflaw_jax.searched import Searched, finish, unknown_counts
 from perflaw_jax.spec import SweepSpec
@@ -26,8 +25,8 @@ def run_exact(spec: SweepSpec, out: Path, gap: float = 0.0, tick: Tick = silent)
     """
     began = time.perf_counter()
     if not 0 <= gap < np.inf:
-        raise ValueError(f"--gap: must be >= 0, not {gap:g}")
-    entry = find_law(spec.law).with_settings(spec.law_settings)
+        raise ValueError(f"--gap: must be a finite number >= 0, not {gap:g}")
+    entry = entry_of(spec)
     problem = make_problem(spec, entry)
     check_law(entry, problem)
     directory = ResultDir.create(out, header(spec, entry, search={"method": "exact", "gap": gap}))

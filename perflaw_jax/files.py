@@ -80,12 +80,16 @@ def arrow_file(path: Path) -> Any:
 def write_atomic(path: Path, write: Callable[[Path], T]) -> T:
     """Let ``write`` fill a temporary file, then put it in the place of ``path``; returns what ``write`` returned.
 
-    On a file system the temporary is a sibling; it is synced before the rename and its directory after it. On an object store
-    it lies on the local disk, and the store shows the object when all of it has arrived. Whatever fails, the old file stays as
-    it was and no temporary is left behind; an ``OSError`` (disk full, no permission) is raised as a ``StoreError``.
+    On a file system the temporary is a sibling; it is synced before the rename and its directory after it. A link stays one. On
+    an object store it lies on the local disk, and the store shows the object when all of it has arrived. Whatever fails, the
+    old file stays as it was and no temporary is left behind; an ``OSError`` (disk full, no permission) is raised as a
+    ``StoreError``, and so is a device or a pipe in the place of ``path``.
     """
     if not is_local(path):
         return _put(path, write)
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise StoreError(f"cannot write {path}: it is a device or a pipe, and would be replaced")
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")  # pids of two hosts may agree
     try:
         path.parent.mkdir(exist_ok=True)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from perflaw_jax import __version__
+from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.confidence import QUANTILES, Confidence
 from perflaw_jax.design import is_fraction
@@ -25,6 +26,13 @@ from perflaw_jax.manifest import source_sha256
 from perflaw_jax.objective import Bound, as_limits, evaluate, make_design
 from perflaw_jax.space import Axis
 from perflaw_jax.spec import SweepSpec
+
+
+def entry_of(spec: SweepSpec) -> LawEntry:
+    """A spec's law; where a quantile of what it believes ranks, its metric says so."""
+    entry = find_law(spec.law).with_settings(spec.law_settings)
+    share = QUANTILES.get(spec.output.rank_by)
+    return entry if share is None else replace(entry, metric=f"{entry.metric} ({100 * share:.0f} % quantile)")
 
 
 def make_problem(spec: SweepSpec, entry: LawEntry) -> Problem:

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.interrupt import Stopped, stoppable
-from perflaw_jax.job import check_law, header, make_columns, make_problem
+from perflaw_jax.job import check_law, entry_of, header, make_columns, make_problem
 from perflaw_jax.kept import Kept
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.optimum import distance
@@ -69,7 +68,7 @@ def run_optuna(spec: SweepSpec, out: Path, plan: Plan, tick: Tick = silent) -> S
     """
     began = time.perf_counter()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    entry = find_law(spec.law).with_settings(spec.law_settings)
+    entry = entry_of(spec)
     problem = make_problem(spec, entry)
     check_law(entry, problem)
     choices = Choices(problem.space, plan.cell, problem.limits)

@@ -74,16 +74,16 @@ def _written(value: Any) -> str:
     return f"{value:g}" if great else json.dumps(value)
 
 
-def override(data: dict[str, Any], text: str) -> None:
+def override(data: dict[str, Any], text: str, option: str = "--set", example: str = "output.top=10") -> None:
     """Apply one override such as ``"output.top=10"`` to parsed TOML; its value is TOML, or plain text such as ``15T``."""
     key, equals, value = text.partition("=")
     *tables, last = (part.strip() for part in key.split("."))
     if not (equals and last and all(tables)):
-        raise spec_error("--set", f"write key=value such as output.top=10, not {show(text)}")
+        raise spec_error(option, f"write key=value such as {example}, not {show(text)}")
     for table in tables:
         data = data.setdefault(table, {})
         if not isinstance(data, dict):
-            raise spec_error(f"--set {key}", f"{table} is no table here but {show(data)}; set it as a whole")
+            raise spec_error(f"{option} {key}", f"{table} is no table here but {show(data)}; set it as a whole")
     data[last] = _toml_value(key, value.strip())
 
 

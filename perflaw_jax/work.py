@@ -10,10 +10,9 @@ import jax
 import numpy as np
 
 from perflaw_jax.boxes import unique
-from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.engine import Engine, as_batch
-from perflaw_jax.job import believed, check_law, header, make_columns, make_problem
+from perflaw_jax.job import believed, check_law, entry_of, header, make_columns, make_problem
 from perflaw_jax.kept import Kept
 from perflaw_jax.manifest import Shard
 from perflaw_jax.pilot import pilot
@@ -37,7 +36,7 @@ class Work:
 
     def __init__(self, spec: SweepSpec, devices: int | None = None):
         self.spec = spec
-        self.entry = find_law(spec.law).with_settings(spec.law_settings)
+        self.entry = entry_of(spec)
         problem = make_problem(spec, self.entry)
         check_law(self.entry, problem)
         if spec.output.rows == "feasible" and self.entry.support is not None:

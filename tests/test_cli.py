@@ -599,3 +599,9 @@ def test_tables_cut_nothing_in_a_narrow_terminal(monkeypatch, capsys):
         f"{'b':40}   10.0",
         "",
     ]
+
+
+def test_a_limit_that_is_none_is_told_as_such(tmp_path):
+    shape = ("predict", "--layers", 8, "--hidden", 512, "--ffn", 2048, "--tokens", "1T")
+    told = complaint(perflaw(*shape, "--limit", "training_flops", cwd=tmp_path), 2)
+    assert "--limit: write key=value such as training_flops=1e24, not 'training_flops'" in told

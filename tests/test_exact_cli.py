@@ -47,7 +47,9 @@ def test_a_gap_is_proven(here):
 
 def test_mistakes_are_one_line(here):
     where, _ = here
-    assert "--gap: must be >= 0" in complaint(perflaw("search", "tiny.toml", "--gap", "-1", "--out", "a", cwd=where), 2)
+    assert "--gap: must be a finite number >= 0" in complaint(
+        perflaw("search", "tiny.toml", "--gap", "-1", "--out", "a", cwd=where), 2
+    )
     assert "did you mean 'exact'" in complaint(perflaw("search", "tiny.toml", "--method", "exakt", cwd=where), 2)
     (where / "gammas.py").write_text("import jax\ndef law(design):\n    return jax.lax.lgamma(1.0 * design.hidden_size)\n")
     unbounded = perflaw("search", "tiny.toml", "--set", "law=gammas:law", "--out", "a", cwd=where)

@@ -332,7 +332,11 @@ def test_columns_under_other_names_and_tokens_from_flops(write):
     table = write(other).renamed(["params=Model Size", "training_flops = FLOP"])
     again, _ = fit_law("chinchilla", table, Wanted(bootstrap=0))
     assert again.entry().quoted == pytest.approx(plain.entry().quoted, rel=1e-3)
-    for pair, words in {"params": "NAME=COLUMN", "params=Size": "no column 'Size'"}.items():
+    for pair, words in {
+        "params": "NAME=COLUMN",
+        "params=Size": "no column 'Size'.* 'Model Size'",
+        "params=x": "no column 'x'; allowed: Model Size, FLOP",
+    }.items():
         with pytest.raises(ValueError, match=words):
             write(other).renamed([pair])
 

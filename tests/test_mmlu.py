@@ -108,7 +108,8 @@ def test_a_sweep_ranked_by_the_lower_end(tmp_path):
         "--set",
         "output.frontier=[]",
     )
-    assert perflaw("sweep", "tiny.toml", *ranked, cwd=tmp_path).code == 0
+    shown = perflaw("sweep", "tiny.toml", *ranked, cwd=tmp_path)
+    assert shown.code == 0 and "MMLU (5 % quantile)" in shown.out
     top = pq.read_table(tmp_path / "results" / "tiny" / "top.parquet").to_pydict()
     assert top["score"] == top["score_p05"] == sorted(top["score"], reverse=True)
     for low, middle, high in zip(*(top[f"score_p{p}"] for p in ("05", "50", "95")), strict=True):

@@ -609,3 +609,16 @@ def test_git_state_of_a_checkout_and_of_what_merely_lies_in_one(tmp_path):
 def test_git_state_without_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_state(tmp_path) == {"commit": None, "dirty": None}
+
+
+def test_a_link_stays_one_and_a_pipe_is_not_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    link, pipe = tmp_path / "link.json", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "there" / "real.json")
+    for value in (1, 2):
+        write_json(link, value)
+    assert link.is_symlink() and (tmp_path / "there" / "real.json").read_text() == "2\n"
+    os.mkfifo(pipe)
+    with pytest.raises(StoreError, match="a device or a pipe"):
+        write_json(pipe, 1)
+    assert pipe.is_fifo() and sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "pipe", "there"]
