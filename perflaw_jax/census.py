@@ -94,7 +94,7 @@ def _by_lanes(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str
         raw = task.law.raw(design)
         holds = checks(design, raw, task.limits)
         own = {name: h for name, h in holds.items() if not layout.tokens_inner or name in DEPENDS_ON_TOKENS}
-        return own if layout.finite else {**own, "finite": jnp.isfinite(raw)}
+        return own if layout.finite else {**own, "finite_score": jnp.isfinite(raw)}
 
     own = jax.jit(own)  # traced once for all lanes
 
@@ -115,7 +115,7 @@ def _by_lanes(layout: Layout, fields: dict, valid: dict, task: Task) -> dict[str
         total |= {name: jnp.where(h, values["size"], 0) for name, h in shared.items()}
         total["feasible"] = jnp.where(reduce(jnp.logical_and, shared.values(), jnp.asarray(True)), feasible, 0)
         real = reduce(jnp.logical_and, [values[name] for name in outer], jnp.asarray(True))
-        return {name: jnp.where(real, n, 0) for name, n in total.items() if name != "finite"}
+        return {name: jnp.where(real, n, 0) for name, n in total.items()}
 
     dims = {**layout.dims, **{name: (position,) for position, name in enumerate(valid)}}
     blocks = lax.optimization_barrier(nest(lanes_of, layout, dims, with_lanes={inner})({**fields, **valid}))

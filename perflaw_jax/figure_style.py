@@ -71,6 +71,7 @@ LABELS = {
     "aspect_ratio": "hidden size / layers",
     "tokens_per_param": "tokens per parameter",
     "possible_shape": "impossible shape or mixture",
+    "finite_score": "no finite score",
 }
 
 

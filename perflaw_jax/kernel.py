@@ -188,7 +188,8 @@ def survey(layout: Layout, fields: dict, valid: dict, task: Task, screen: Screen
         design = make_design(lane(values, layout, 0), task.spend)
         raw = task.law.raw(design)
         holds = checks(design, raw, task.limits)
-        holds["feasible"] = reduce(jnp.logical_and, holds.values(), jnp.isfinite(raw))
+        holds["finite_score"] = jnp.isfinite(raw)
+        holds["feasible"] = reduce(jnp.logical_and, holds.values())
         feasible = holds["feasible"] & real
         best = jnp.where(feasible, raw, -jnp.inf).astype(single)
         costs = tuple(jnp.asarray(quantity(c, design), single) for c in layout.costs)

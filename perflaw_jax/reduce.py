@@ -216,13 +216,15 @@ class Counts:
         """Take in a tile: its number of candidates, and how many of them each check holds for."""
         cut = {name: candidates - round(float(n)) for name, n in holds.items()}
         feasible = candidates - cut.pop("feasible")
+        if not cut.get("finite_score"):  # of most laws every score is finite, and nothing is said of it
+            cut.pop("finite_score", None)
         return self.merge(Counts(candidates, feasible, cut))
 
     def merge(self, other: Counts) -> Counts:
         """Add another's counts."""
         self.candidates += other.candidates
         self.feasible += other.feasible
-        self.cut = {name: self.cut.get(name, 0) + n for name, n in other.cut.items()} or self.cut
+        self.cut = {name: self.cut.get(name, 0) + other.cut.get(name, 0) for name in {**self.cut, **other.cut}}
         return self
 
     def finish(self) -> Counts:

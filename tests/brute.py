@@ -76,6 +76,8 @@ class Brute:
             holds[name] = within(bound, self.evaluation.raw, 1e-12) if name == "score" else within(bound, q[name])
         self.feasible = np.isfinite(self.evaluation.raw) & np.logical_and.reduce(list(holds.values()))
         self.cut = {name: int(np.sum(~h)) for name, h in holds.items()}
+        if not_finite := int(np.sum(~np.isfinite(self.evaluation.raw))):
+            self.cut["finite_score"] = not_finite
         self.costs = np.stack([q[name] for name in self.problem.costs] or [np.zeros(space.size)], axis=1)
 
     @cached_property
