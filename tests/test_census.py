@@ -39,13 +39,13 @@ def bounds(draw, exponents):
 
 @st.composite
 def problems(draw):
-    tokens = Axis("training_tokens", tuple(np.geomspace(1e10, 1e13, draw(st.sampled_from([17, 40, 100])))))
+    tokens = Axis("training_tokens", tuple(np.geomspace(1e10, 1e13, draw(st.sampled_from([1, 5, 17, 40, 100])))))
     moe = draw(st.booleans())
     axes = draw(st.permutations([*LAYERS, *(EXPERTS if moe else [DENSE]), tokens]))
     names = draw(st.sets(st.sampled_from(list(EXPONENTS)), max_size=4))
     limits = {name: draw(bounds(EXPONENTS[name])) for name in sorted(names)}
     if draw(st.booleans()):  # an end that lies on a candidate
-        limits["training_tokens"] = Bound(tokens.values[3], tokens.values[draw(st.integers(2, 16))])
+        limits["training_tokens"] = Bound(tokens.values[0], tokens.values[draw(st.integers(0, len(tokens.values) - 1))])
     return Problem(Space(tuple(axes), {}), PerformanceMoE() if moe else PerformanceDense(), limits)
 
 

@@ -13,17 +13,18 @@ import numpy as np
 from perflaw_jax.accounting import PER_TOKEN, quantity
 from perflaw_jax.certificate import Found, Progress
 from perflaw_jax.design import FIELDS, Design, Scalar
-from perflaw_jax.engine import Engine, Problem
+from perflaw_jax.engine import BATCHES, REFINED, Engine, Problem, spread
 from perflaw_jax.exact import Searcher
 from perflaw_jax.exhaustive import sweep
 from perflaw_jax.frontier import Frontier
+from perflaw_jax.kept import Kept
 from perflaw_jax.laws import PerformanceDense, PerformanceMoE
 from perflaw_jax.objective import evaluate, make_design
 from perflaw_jax.planner.limits import OPEN, Limits, allowed, in_reach, moved_within
 from perflaw_jax.planner.ranking import NONE, RANKINGS, Ranked
 from perflaw_jax.space import Space
 
-BATCH = 8192  # designs per call: one trace for each law
+SCORED = 8192  # designs per call: one trace for each law
 PATIENCE = 5.0  # seconds that a search may take
 FRONTIER_GAP = 0.05  # of a score: frontiers may miss what is better by less
 COSTS = ("training_flops", "total_params")  # of frontiers
@@ -89,16 +90,22 @@ class Searched(NamedTuple):
 
     def frontier(self, limits: Limits, cost: str) -> Columns:
         """See `Solver`; where it is searched for, to within ``FRONTIER_GAP``."""
-        if cost in PER_TOKEN and isinstance(self.law, SWEPT):
-            engine = _sweeper(_Key(self.space), type(self.law), cost).at(self._unranked(limits, cost))
-            if engine.finite:
-                found = sweep(engine.problem, top=1, marginals=False, counts=False, engine=engine).frontier
-                return self._reaching(limits, found)
+        engine = self._swept(limits, cost)
+        if engine is not None:
+            found = sweep(engine.problem, top=1, marginals=False, counts=False, engine=engine).frontier
+            return self._reaching(limits, found)
         return self._reaching(limits, self._search(limits, 1, frontier=(cost,), gap=FRONTIER_GAP).frontier)
 
-    def _unranked(self, limits: Limits, cost: str) -> Problem:
-        """The problem of a frontier: what a least score leaves of it is its upper end, so that none is asked."""
-        return Problem(self.space, self.law, {name: bound for name, bound in limits.items() if name != "score"}, (cost,))
+    def _swept(self, limits: Limits, cost: str) -> Engine | None:
+        """What sweeps the grid for a frontier; None where it is searched for.
+
+        What a least score leaves of a frontier is its upper end, so that none is asked.
+        """
+        if cost not in PER_TOKEN or not isinstance(self.law, SWEPT):
+            return None
+        problem = Problem(self.space, self.law, {name: bound for name, bound in limits.items() if name != "score"}, (cost,))
+        engine = _sweeper(_Key(self.space), type(self.law), cost).at(problem)
+        return engine if engine.finite else None
 
     def _reaching(self, limits: Limits, frontier: Frontier | None) -> Columns:
         """The points of a frontier that reach the least score."""
@@ -112,6 +119,12 @@ class Searched(NamedTuple):
         _searcher(_Key(self.space)).compile(self._problem(limits, "performance"))
         for cost in COSTS:
             self.frontier(limits, cost)
+            engine = self._swept(limits, cost)
+            if engine is not None:  # questions differ in how many blocks come near the frontier
+                screen = Kept.empty(engine.problem, top=1, marginals=False, counts=False).screen(engine)
+                for few_or_many, size in zip(REFINED, BATCHES, strict=True):
+                    engine.refine(spread(engine.tiling.blocks, few_or_many), screen, [])
+                    engine.decide(spread(engine.tiling.blocks, 1), size=size)
 
     def _search(self, limits: Limits, top: int, ranking: str = "performance", **options: Any) -> Found:
         problem = self._problem(limits, ranking)
@@ -211,9 +224,9 @@ def scored(fields: Columns, law: Any) -> Columns:
     named = {name: np.broadcast_to(np.asarray(fields.get(name, default), np.float64), count) for name, default in _DEFAULTS}
     parts = []
     with jax.enable_x64(True):
-        for start in range(0, max(count, 1), BATCH):
-            rows = np.minimum(np.arange(start, start + BATCH), max(count - 1, 0))
-            some = {name: values[rows] if count else np.ones(BATCH) for name, values in named.items()}
+        for start in range(0, max(count, 1), SCORED):
+            rows = np.minimum(np.arange(start, start + SCORED), max(count - 1, 0))
+            some = {name: values[rows] if count else np.ones(SCORED) for name, values in named.items()}
             parts.append(jax.tree.map(np.asarray, _scored(some, law)))
     return named | {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
