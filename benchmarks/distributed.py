@@ -45,15 +45,17 @@ def run() -> dict[str, Any]:
         "sharding": _sharding(spec(150, 2048), spec(40, 2048)),
         "sharding_large": _sharding(spec(600, 4096), spec(20, 4096)),
         "sharding_huge": _sharding(spec(*HUGE_GRID), spec(3, HUGE_GRID[1]), rounds=1),
-        "devices": _devices(),
+        "devices": _devices(75),
+        "devices_large": _devices(300),
         "ray": _ray(),
     }
-    d, r = figures["devices"], figures["ray"]
+    r = figures["ray"]
     for name in ("sharding_rows", "sharding", "sharding_large", "sharding_huge"):
         s = figures[name]
         print(f"{SHARDS} shards in one process: {s['overhead']:+.1%} against one sweep of {s['candidates']:.3g} candidates")
         print(f"  {1000 * s['seconds_per_shard']:.0f} ms a shard ({name})")
-    print(f"8 virtual devices: {d['overhead']:+.1%} against one, {d['candidates']:.3g} candidates")
+    for d in (figures["devices"], figures["devices_large"]):
+        print(f"8 virtual devices: {d['overhead']:+.1%} against one, {d['candidates']:.3g} candidates")
     print(f"Ray, 2 workers against 1, JAX held to one thread each: {r['speedup']:.2f} x, {r['candidates']:.3g} candidates")
     print(f"  against 1 that is held to one core as a whole: {r['speedup_by_cores']:.2f} x")
     return figures
@@ -118,12 +120,12 @@ for line in sys.stdin:  # one sweep per line, so that the two processes take tur
 """
 
 
-def _devices() -> dict[str, Any]:
+def _devices(layers: int) -> dict[str, Any]:
     flags = {1: "", 8: "--xla_force_host_platform_device_count=8"}
     with tempfile.TemporaryDirectory() as folder:
         processes = {}
         for count, flag in flags.items():
-            command = [sys.executable, "-c", DEVICES, json.dumps(spec(75, 4096)), f"{folder}/{count}"]
+            command = [sys.executable, "-c", DEVICES, json.dumps(spec(layers, 4096)), f"{folder}/{count}"]
             environment = {**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"}
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             processes[count] = subprocess.Popen(command, env=environment, **pipes)
@@ -139,7 +141,7 @@ def _devices() -> dict[str, Any]:
         assert _digest(Path(folder) / "1") == _digest(Path(folder) / "8")
     rounds = [b / a - 1 for a, b in zip(seconds[1][1:], seconds[8][1:], strict=True)]
     return {
-        "candidates": 75 * 64 * 256 * 4096,
+        "candidates": layers * 64 * 256 * 4096,
         "devices": 8,
         "seconds_on_one": statistics.median(seconds[1][1:]),
         "seconds_on_eight": statistics.median(seconds[8][1:]),
