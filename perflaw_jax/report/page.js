@@ -2,7 +2,13 @@
 // Draws the charts in the colours of the page, fills the heat map's list, sorts and filters the tables.
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+const config = {
+  responsive: true,
+  displaylogo: false,
+  modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+  // on a touch screen they would always be shown, on top of the legend
+  displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
+};
 
 function themed(layout) {
   const style = getComputedStyle(document.documentElement);
