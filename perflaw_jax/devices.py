@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 T = TypeVar("T")
 AXIS = "device"
@@ -61,6 +61,10 @@ class Devices:
             return trees[0]
         filled = [*trees, *[trees[-1]] * (self.count - len(trees))]
         return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *filled)
+
+    def placed(self, values: np.ndarray) -> jax.Array:
+        """What ``stacked`` gave, handed over to the devices: for as long as it is used again and again."""
+        return jax.device_put(values, None if self._mesh is None else NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
     def of_tile(self, results: Any, place: int) -> Any:
         """What a compiled program returned for the tile at ``place`` of those that were stacked."""

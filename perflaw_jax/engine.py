@@ -142,10 +142,8 @@ class Engine:
 
     def find(self, starts: Starts, screen: Screen, floors: list[np.ndarray]) -> Any:
         """Dispatch the float32 program on tiles (asynchronous): which of their blocks any reducer may want."""
-        fields = [{name: self._tile_values(name, start, np.float32) for name in self.tiling.dims} for start in starts]
-        slices = [self.floor_slices(start, floors) for start in starts]
-        stacked = self.devices.stacked
-        return self._finding.find(stacked(fields), self._finding_task(), screen, stacked(slices))
+        slices = self.devices.stacked([self.floor_slices(start, floors) for start in starts])
+        return self._finding.find(self._tile_values(starts, np.float32), self._finding_task(), screen, slices)
 
     def census(self, starts: Starts) -> dict[str, Any]:
         """Dispatch the float64 counts of tiles (asynchronous): check -> how many candidates it holds for."""
@@ -158,15 +156,14 @@ class Engine:
         with jax.enable_x64(True):
             return self.programs.survey(*self._tiles(starts), self._task, screen, slices)
 
-    def _tiles(self, starts: Starts) -> tuple[Any, Any]:
-        return self.devices.stacked([self._tile(start) for start in starts])
+    def _tiles(self, starts: Starts) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Exact field values inside tiles, and per axis of the nest which indices lie inside the grid."""
+        return self._tile_values(starts, np.float64), self.devices.stacked([self._inside(start) for start in starts])
 
-    def _tile(self, start: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Exact field values inside a tile, and per axis of the nest which indices lie inside the grid."""
-        fields = {name: self._tile_values(name, start, np.float64) for name in self.tiling.dims}
+    def _inside(self, start: tuple[int, ...]) -> dict[str, np.ndarray]:
         inside = self.tiling.inside(self.tiling.indices(start))
         inside[-1] = inside[-1].T  # lanes first
-        return fields, {f"inside{i}": mask for i, mask in enumerate(inside)}
+        return {f"inside{i}": mask for i, mask in enumerate(inside)}
 
     def decide(
         self, coordinates: list[np.ndarray], dtype: type = np.float64, size: int | None = None
@@ -215,16 +212,15 @@ class Engine:
             found[name] = self._by_block[name, dtype][tuple(coordinates[d] for d in dims)]
         return found
 
-    def _tile_values(self, name: str, start: tuple[int, ...], dtype: type) -> Any:
-        """Values of a field inside a tile, kept on a single device from one tile to the next while they stay the same."""
-        if self.devices.count > 1:
-            return self.tiling.values(name, start).astype(dtype)
-        place = tuple(start[d] for d in self.tiling.dims[name])
-        key = (name, dtype)
-        if self._device_values.get(key, (None,))[0] != place:
-            values = self.tiling.values(name, start).astype(dtype)
-            self._device_values[key] = (place, values if values.nbytes < SMALL else jax.device_put(values))
-        return self._device_values[key][1]
+    def _tile_values(self, starts: Starts, dtype: type) -> dict[str, Any]:
+        """Values of the fields inside tiles, kept on the devices from one round to the next while they stay the same."""
+        for name, dims in self.tiling.dims.items():
+            places = [tuple(start[d] for d in dims) for start in starts]
+            if self._device_values.get((name, dtype), (None,))[0] != places:
+                values = self.devices.stacked([self.tiling.values(name, start).astype(dtype) for start in starts])
+                small = self.devices.count == 1 and values.nbytes < SMALL
+                self._device_values[name, dtype] = places, values if small else self.devices.placed(values)
+        return {name: self._device_values[name, dtype][1] for name in self.tiling.dims}
 
     def floor_slices(self, start: tuple[int, ...], floors: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Floors per axis of the space, cut to a tile: the least of a block's lanes on the innermost axis, float32."""

@@ -57,7 +57,7 @@ def test_rows_are_counted_as_their_candidates_are(problem):
     by_rows, by_lanes = (jax.jit(partial(count, layout)) for count in (module._by_rows, module._by_lanes))
     for start in list(engine.tiling.starts())[::3]:
         with jax.enable_x64(True):
-            fields, valid = engine._tile(start)
+            fields, valid = engine._tiles([start])
             found = by_rows(fields, valid, engine._task)
             assert jax.tree.map(int, found) == jax.tree.map(int, by_lanes(fields, valid, engine._task))
 
