@@ -19,7 +19,10 @@ from perflaw_jax.fitted import FittedLaw, save_fitted
 from perflaw_jax.held_out import Rows, scores
 from perflaw_jax.law_forms import as_record, from_record
 from perflaw_jax.laws import LAWS, ComputeSigmoid, MmluCalibrated, Quantile
+from perflaw_jax.manifest import read_manifest
+from perflaw_jax.report.recompute import load_law
 from perflaw_jax.scoreboard import year_of
+from perflaw_jax.spec import parse_spec
 
 LLAMA = Design(32, 4096, 14336, 32, 1.5e13)._asdict()
 SHARES = (0.05, 0.5, 0.95)
@@ -110,6 +113,8 @@ def test_a_sweep_ranked_by_the_lower_end(tmp_path):
     )
     shown = perflaw("sweep", "tiny.toml", *ranked, cwd=tmp_path)
     assert shown.code == 0 and "MMLU (5 % quantile)" in shown.out
+    manifest = read_manifest(tmp_path / "results" / "tiny")
+    assert load_law(parse_spec(manifest["spec"]), manifest).metric == "MMLU (5 % quantile)"  # a report knows it again
     top = pq.read_table(tmp_path / "results" / "tiny" / "top.parquet").to_pydict()
     assert top["score"] == top["score_p05"] == sorted(top["score"], reverse=True)
     for low, middle, high in zip(*(top[f"score_p{p}"] for p in ("05", "50", "95")), strict=True):

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perflaw_jax.catalogue import find_law
 from perflaw_jax.columns import Columns
 from perflaw_jax.curve import within
 from perflaw_jax.engine import Engine
 from perflaw_jax.exhaustive import sweep
-from perflaw_jax.job import believed, check_law, header, make_columns, make_problem
+from perflaw_jax.job import believed, check_law, entry_of, header, make_columns, make_problem
 from perflaw_jax.laws import LawEntry
 from perflaw_jax.manifest import difference
 from perflaw_jax.reduce import Screen
@@ -34,7 +33,7 @@ STREAMED = 2**26  # candidates: up to here every one is looked at; beyond, sweep
 
 def load_law(spec: SweepSpec, manifest: Mapping[str, Any]) -> LawEntry:
     """The law that the results were made with; ValueError where it is no longer to be had, or another by now."""
-    entry = find_law(spec.law).with_settings(spec.law_settings)
+    entry = entry_of(spec)
     now = json.loads(header(spec, entry, device=False))["law"]
     if changed := difference(manifest["law"], now):
         raise ValueError(f"law: {spec.law} is another one by now: {changed}")
