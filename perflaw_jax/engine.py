@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from perflaw_jax.accounting import PER_TOKEN
+from perflaw_jax.asked import Asked
 from perflaw_jax.devices import Devices
 from perflaw_jax.kernel import Decided, Promise, Surveyed, Task
 from perflaw_jax.nest import Layout
 from perflaw_jax.objective import Bound
 from perflaw_jax.programs import Finding, Programs
-from perflaw_jax.reduce import Batch, Screen
+from perflaw_jax.reduce import Batch
 from perflaw_jax.space import Space
-from perflaw_jax.tiling import MAX_LANES, Tiling, as_blocks
+from perflaw_jax.tiling import MAX_LANES, Tiling
 
 T = TypeVar("T")
 LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
@@ -140,30 +141,29 @@ class Engine:
 
     # Each takes the starts of at most as many tiles as there are devices; ``devices.of_tile`` picks one tile's results.
 
-    def find(self, starts: Starts, screen: Screen, floors: list[np.ndarray]) -> Any:
+    def find(self, starts: Starts, asked: Asked) -> Any:
         """Dispatch the float32 program on tiles (asynchronous): which of their blocks any reducer may want."""
-        slices = self.devices.stacked([self.floor_slices(start, floors) for start in starts])
-        return self._finding.find(self._tile_values(starts, np.float32), self._finding_task(), screen, slices)
+        floors = self.devices.stacked([asked.of_tile(start) for start in starts])
+        return self._finding.find(self._tile_values(starts, np.float32), self._finding_task(), asked.screen, floors)
 
     def census(self, starts: Starts) -> dict[str, Any]:
         """Dispatch the float64 counts of tiles (asynchronous): check -> how many candidates it holds for."""
         with jax.enable_x64(True):
             return self._finding.census(*self._tiles(starts), self._task)
 
-    def survey(self, starts: Starts, screen: Screen, floors: list[np.ndarray]) -> Surveyed:
+    def survey(self, starts: Starts, asked: Asked) -> Surveyed:
         """Dispatch the float64 program on tiles (asynchronous); only for an engine made with ``in_order``."""
-        slices = self.devices.stacked([self.floor_slices(start, floors) for start in starts])
+        floors = self.devices.stacked([asked.of_tile(start) for start in starts])
         with jax.enable_x64(True):
-            return self.programs.survey(*self._tiles(starts), self._task, screen, slices)
+            return self.programs.survey(*self._tiles(starts), self._task, asked.screen, floors)
 
     def _tiles(self, starts: Starts) -> tuple[dict[str, Any], dict[str, Any]]:
         """Exact field values inside tiles, and per axis of the nest which indices lie inside the grid."""
-        return self._tile_values(starts, np.float64), self.devices.stacked([self._inside(start) for start in starts])
-
-    def _inside(self, start: tuple[int, ...]) -> dict[str, np.ndarray]:
-        inside = self.tiling.inside(self.tiling.indices(start))
-        inside[-1] = inside[-1].T  # lanes first
-        return {f"inside{i}": mask for i, mask in enumerate(inside)}
+        inside = {
+            f"inside{i}": self._on_devices(("inside", i), (i,), starts, partial(self.tiling.inside, i))
+            for i in range(self.layout.depth)
+        }
+        return self._tile_values(starts, np.float64), inside
 
     def decide(
         self, coordinates: list[np.ndarray], dtype: type = np.float64, size: int | None = None
@@ -190,17 +190,12 @@ class Engine:
                 parts.append((decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real))
             return _joined(parts, count)
 
-    def refine(self, coordinates: list[np.ndarray], screen: Screen, floors: list[np.ndarray]) -> Promise:
+    def refine(self, coordinates: list[np.ndarray], asked: Asked) -> Promise:
         """What blocks may hold, candidate by candidate in float32: leaves [m], see ``kernel.refine``."""
-        parts = []
-        inner = self.tiling.inner
-        floors = [as_blocks(floor, self.tiling.lanes) if axis == inner else floor for axis, floor in enumerate(floors)]
+        parts, task = [], self._finding_task()
         for some in _batches(coordinates, REFINED, FEW_REFINED):
-            lowest = {
-                f"floor{axis}": floor[some[self.tiling.order.index(axis)]].astype(np.float32)
-                for axis, floor in enumerate(floors)
-            }
-            parts.append(self.programs.refine(self._fields(some, np.float32), self._finding_task(), screen, lowest))
+            floors = asked.of_candidates(some)
+            parts.append(self.programs.refine(self._fields(some, np.float32), task, asked.screen, floors))
         return _joined(parts, len(coordinates[0]))
 
     def _fields(self, coordinates: list[np.ndarray], dtype: type) -> dict[str, Any]:
@@ -213,33 +208,27 @@ class Engine:
         return found
 
     def _tile_values(self, starts: Starts, dtype: type) -> dict[str, Any]:
-        """Values of the fields inside tiles, kept on the devices from one round to the next while they stay the same."""
-        for name, dims in self.tiling.dims.items():
-            places = [tuple(start[d] for d in dims) for start in starts]
-            if self._device_values.get((name, dtype), (None,))[0] != places:
-                values = self.devices.stacked([self.tiling.values(name, start).astype(dtype) for start in starts])
-                small = self.devices.count == 1 and values.nbytes < SMALL
-                self._device_values[name, dtype] = places, values if small else self.devices.placed(values)
-        return {name: self._device_values[name, dtype][1] for name in self.tiling.dims}
+        """Values of the fields inside tiles."""
 
-    def floor_slices(self, start: tuple[int, ...], floors: list[np.ndarray]) -> dict[str, np.ndarray]:
-        """Floors per axis of the space, cut to a tile: the least of a block's lanes on the innermost axis, float32."""
-        if not floors:
-            return {}
-        indices = self.tiling.clipped(self.tiling.indices(start))
-        slices = [floors[axis][index] for axis, index in zip(self.tiling.order, indices, strict=True)]
-        slices[-1] = slices[-1].min(axis=1)  # any lane may be improved
-        return {f"floor{i}": s.astype(np.float32) for i, s in enumerate(slices)}
+        def values(name: str, start: tuple[int, ...]) -> np.ndarray:
+            return self.tiling.values(name, start).astype(dtype)
 
-    def block_floors(self, coordinates: list[np.ndarray], floors: list[np.ndarray]) -> list[np.ndarray]:
-        """Floors per axis of the space at some blocks, [m] each: the least of a block's lanes on the innermost axis."""
-        tiling, found = self.tiling, []
-        for axis, floor in enumerate(floors):
-            own = coordinates[tiling.order.index(axis)]
-            if axis == tiling.inner:
-                floor = as_blocks(floor, tiling.lanes).min(axis=1)
-            found.append(floor[np.minimum(own, len(floor) - 1)])
-        return found
+        dims = self.tiling.dims
+        return {name: self._on_devices((name, dtype), dims[name], starts, partial(values, name)) for name in dims}
+
+    def _on_devices(
+        self, key: tuple, dims: tuple[int, ...], starts: Starts, values: Callable[[tuple[int, ...]], np.ndarray]
+    ) -> Any:
+        """Values of tiles, kept on the devices from one round to the next while they stay the same.
+
+        They depend on where a tile starts along ``dims``, positions in the nest.
+        """
+        places = [tuple(start[d] for d in dims) for start in starts]
+        if self._device_values.get(key, (None,))[0] != places:
+            found = self.devices.stacked([values(start) for start in starts])
+            small = self.devices.count == 1 and found.nbytes < SMALL
+            self._device_values[key] = places, found if small else self.devices.placed(found)
+        return self._device_values[key][1]
 
 
 def _batches(coordinates: list[np.ndarray], sizes: tuple[int, int], few: int) -> Iterator[list[np.ndarray]]:

@@ -63,8 +63,10 @@ def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Itera
         pilot(engine, kept)
         tiles = range(engine.tiling.count)
 
+    asked = kept.asked(engine)  # what is settled later asks for more, which may wait
+
     def look(starts: Starts) -> tuple[Any, dict[str, Any] | None]:
-        wanted = engine.find(starts, kept.screen(engine), kept.floors())
+        wanted = engine.find(starts, asked)
         return wanted, engine.census(starts) if kept.counts is not None else None
 
     held: list[tuple[int, tuple, Any]] = []  # tiles that are found and not settled
@@ -82,7 +84,7 @@ def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Itera
         blocks.append(marked(engine, start, wanted))
         if sum(len(b[0]) for b in blocks) >= REFINED[1] or time.monotonic() >= due:
             yield from settled()
-            held, blocks, due = [], [], time.monotonic() + TOGETHER
+            held, blocks, due, asked = [], [], time.monotonic() + TOGETHER, kept.asked(engine)
     if held:
         yield from settled()
 
@@ -98,7 +100,7 @@ def feasible_rows(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None
         tiles = range(engine.tiling.count)
 
     def look(starts: Starts) -> Surveyed:
-        return engine.survey(starts, kept.screen(engine), kept.floors())
+        return engine.survey(starts, kept.asked(engine))
 
     for number, start, surveyed in _one_ahead(engine, kept, look, tiles):
         settle_surveyed(engine, start, surveyed, kept)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perflaw_jax.asked import Asked
 from perflaw_jax.engine import Engine, Problem
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.reduce import Batch, Counts, Marginals, Screen, TopK, distinct
@@ -52,13 +53,9 @@ class Kept:
                 mine.merge(theirs)
         return self
 
-    def floors(self) -> list[np.ndarray]:
-        """Per axis, the raw score below which nothing can become the best at a value; none where marginals are not kept."""
-        return self.marginals.floors() if self.marginals is not None else []
-
-    def screen(self, engine: Engine) -> Screen:
+    def asked(self, engine: Engine) -> Asked:
         """What a block must reach to matter to the reducers as they stand."""
-        floor, margin = np.float32(self.top.floor()), np.float32(engine.margin)
-        if self.frontier is None:
-            return Screen(margin, floor)
-        return Screen(margin, floor, self.frontier.table().astype(np.float32), self.frontier.scale)
+        screen = Screen(np.float32(engine.margin), np.float32(self.top.floor()))
+        if self.frontier is not None:
+            screen = screen._replace(table=self.frontier.table().astype(np.float32), scale=self.frontier.scale)
+        return Asked.of(engine.tiling, screen, self.marginals.floors() if self.marginals is not None else [])

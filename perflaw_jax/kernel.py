@@ -125,11 +125,12 @@ def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: 
     return nest(block, layout, dims)({**fields, **axis_floors})
 
 
-def refine(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: dict) -> Promise:
+def refine(layout: Layout, fields: dict, task: Task, screen: Screen, floors: Scalar | None) -> Promise:
     """Float32 over blocks picked anywhere, candidate by candidate: [blocks].
 
-    Sharper than ``find``, which holds the best score of a block against the least cost and the lowest floor in it. Fields and
-    floors are [blocks], or [blocks, lanes] where the innermost axis sets them. Lanes are written out as in ``find``.
+    Sharper than ``find``, which holds the best score of a block against the least cost and the lowest floor in it. Fields are
+    [blocks], or [blocks, lanes] where the innermost axis sets them; floors [blocks, lanes], the lowest of each candidate, if
+    any. Lanes are written out as in ``find``.
     """
 
     @jax.jit  # traced once for all lanes
@@ -139,7 +140,7 @@ def refine(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors
         holds = reduce(jnp.logical_and, checks(design, raw, task.limits).values())
         reached = jnp.where(jnp.isfinite(raw), jnp.where(holds, raw, -jnp.inf), jnp.inf)  # not finite: let float64 decide
         costs = tuple(jnp.asarray(quantity(c, design), raw.dtype) for c in layout.costs)
-        by = excess(jnp, screen, reached, costs, [values[name] for name in axis_floors])
+        by = excess(jnp, screen, reached, costs, [] if floors is None else [values["floor"]])
         return Promise(jnp.where(jnp.isnan(by), -jnp.inf, by), reached, costs)
 
     def better(a: Promise, b: Promise) -> Promise:
@@ -149,7 +150,7 @@ def refine(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors
     def block(values: dict) -> Promise:
         return tree(better, [one({n: v[i] if jnp.ndim(v) else v for n, v in values.items()}) for i in range(layout.lanes)])
 
-    everything = {**fields, **axis_floors}
+    everything = fields if floors is None else {**fields, "floor": floors}
     return jax.vmap(block, in_axes=({name: 0 if jnp.ndim(v) else None for name, v in everything.items()},))(everything)
 
 

@@ -13,9 +13,10 @@ from perflaw_jax.reduce import Marginals, distinct
 
 PILOT_BLOCKS = 4064
 AROUND = 4096  # blocks to try around the best known at a time
-ROUNDS = 10  # of that at most
+ROUNDS = 64  # of that at most
 SPARSE = 64  # and no more than one of so many blocks of the grid in all
-ENOUGH = AROUND // 4  # as long as so many candidates of a round were worth keeping
+REACHES = 10  # how often the distance is halved until it starts again
+RARE = 400  # of so many blocks that a rise of what is asked would spare if scores were spread evenly, about one (measured)
 
 
 def pilot(engine: Engine, kept: Kept) -> None:
@@ -32,22 +33,28 @@ def pilot(engine: Engine, kept: Kept) -> None:
     error = error[np.isfinite(error)]
     engine.margin = max(engine.margin, 8 * float(error.max(initial=0.0)))
     kept.update(as_batch(exact, ids, real))
-    _look_around(engine, kept)
+    scores = exact.raw[exact.feasible & real]
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread_of_scores = float(np.std(scores)) if len(scores) else 0.0
+    _look_around(engine, kept, spread_of_scores)
     if kept.marginals is not None:
         unknown = _at_unknown(engine, kept.marginals)
         if len(unknown[0]):
             kept.update(as_batch(*engine.decide(unknown)))
 
 
-def _look_around(engine: Engine, kept: Kept) -> None:
+def _look_around(engine: Engine, kept: Kept, spread: float) -> None:
+    """Look around for as long as a round spares about as many blocks as it looks at; ``spread`` is that of the scores."""
     random = np.random.default_rng(0)  # fixed: the same sweep takes the same steps
-    known = kept.ids()
-    for i in range(min(ROUNDS, math.prod(engine.tiling.blocks) // (SPARSE * AROUND))):
-        if not len(known):
+    blocks = math.prod(engine.tiling.blocks)
+    asked = kept.asked(engine)
+    for i in range(min(ROUNDS, blocks // (SPARSE * AROUND))):
+        if not len(known := kept.ids()):
             return
-        kept.update(as_batch(*engine.decide(around(engine, known, 2.0 ** -(i + 2), random, AROUND))))
-        before, known = known, kept.ids()
-        if len(np.setdiff1d(known, before, assume_unique=True)) < ENOUGH:
+        near = around(engine, known, 2.0 ** -(i % REACHES + 2), random, AROUND)
+        kept.update(as_batch(*engine.decide(near)))
+        before, asked = asked, kept.asked(engine)
+        if not blocks * asked.risen(before, spread) >= RARE * AROUND:
             return
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from perflaw_jax.asked import Asked
 from perflaw_jax.engine import BATCHES, Engine, as_batch
 from perflaw_jax.kept import Kept
 from perflaw_jax.kernel import Decided, Surveyed
@@ -39,14 +40,14 @@ def settle(engine: Engine, blocks: Blocks, kept: Kept) -> None:
     """Evaluate exactly the blocks that ``find`` marks (see ``marked``)."""
     for first in range(0, len(blocks[0]), MOST):
         some = [b[first : first + MOST] for b in blocks]
-        promise = engine.refine(some, kept.screen(engine), kept.floors())
+        promise = engine.refine(some, kept.asked(engine))
         _decide(engine, Doubts(some, promise.best, promise.costs), promise.excess, kept)
 
 
 def settle_surveyed(engine: Engine, start: tuple[int, ...], surveyed: Surveyed, kept: Kept) -> None:
     """The same for the candidates of a tile that ``survey`` wants looked at."""
     doubts = _doubts(engine, start, surveyed)
-    _decide(engine, doubts, _excess(engine, doubts, kept), kept)
+    _decide(engine, doubts, _excess(doubts, kept.asked(engine)), kept)
 
 
 def _doubts(engine: Engine, start: tuple[int, ...], surveyed: Surveyed) -> Doubts:
@@ -75,7 +76,7 @@ def flatnonzero(wanted: np.ndarray) -> np.ndarray:
 
 def _decide(engine: Engine, doubts: Doubts, promise: np.ndarray, kept: Kept) -> None:
     """The most promising first, looking again after every batch: what a few teach the reducers mostly settles the rest."""
-    batch = BATCHES[0]
+    batch, asked = BATCHES[0], kept.asked(engine)
     doubts, promise = _sift(doubts, promise)
     while len(doubts.best):
         if len(promise) > batch:
@@ -84,10 +85,10 @@ def _decide(engine: Engine, doubts: Doubts, promise: np.ndarray, kept: Kept) -> 
         decided, ids, real = engine.decide(now.blocks)
         _check_margin(engine, decided, real, now.best)
         kept.update(as_batch(decided, ids, real))
-        left = len(doubts.best)
-        doubts, promise = _sift(doubts, _excess(engine, doubts, kept))
+        left, asked = len(doubts.best), kept.asked(engine)
+        doubts, promise = _sift(doubts, _excess(doubts, asked))
         if len(promise) > BATCHES[0] and engine.layout.lanes > 1:  # of one candidate, the best score has the least cost
-            doubts, promise = _sift(doubts, engine.refine(doubts.blocks, kept.screen(engine), kept.floors()).excess)
+            doubts, promise = _sift(doubts, engine.refine(doubts.blocks, asked).excess)
         taught = len(promise) < left / 2
         batch = BATCHES[1] if taught else min(max(BATCHES[1], 2 * batch), MOST)  # look again seldom where it does not pay
 
@@ -110,10 +111,9 @@ def _sift(doubts: Doubts, promise: np.ndarray) -> tuple[Doubts, np.ndarray]:
     return doubts.take(matters), promise[matters]
 
 
-def _excess(engine: Engine, doubts: Doubts, kept: Kept) -> np.ndarray:
-    floors = engine.block_floors(doubts.blocks, kept.floors())
+def _excess(doubts: Doubts, asked: Asked) -> np.ndarray:
     with np.errstate(divide="ignore"):
-        return excess(np, kept.screen(engine), doubts.best, doubts.costs, floors)
+        return excess(np, asked.screen, doubts.best, doubts.costs, asked.of_blocks(doubts.blocks))
 
 
 def _check_margin(engine: Engine, decided: Decided, real: np.ndarray, best: np.ndarray) -> None:

@@ -107,7 +107,8 @@ class Tiling:
 
     def span(self, start: tuple[int, ...]) -> tuple[int, int]:
         """Ids of a tile's candidates, [first, end), where tiles come in the order of the ids."""
-        first = int(self.space.ids([index.flat[0] for index in self.indices(start)]))
+        *outer, inner = start
+        first = int(self.space.ids([*outer, inner * self.lanes]))
         return first, first + self.covered(start)
 
     def indices(self, start: tuple[int, ...]) -> list[np.ndarray]:
@@ -116,13 +117,15 @@ class Tiling:
         outer = [np.arange(s, s + t) for s, t in zip(start, self.tile, strict=True)]
         return [*outer[:-1], outer[-1][:, None] * self.lanes + lanes]
 
-    def inside(self, indices: list[np.ndarray]) -> list[np.ndarray]:
-        """Like ``indices``: which of them lie inside the grid."""
-        return [index < self.space.shape[axis] for index, axis in zip(indices, self.order, strict=True)]
+    def inside(self, position: int, start: tuple[int, ...]) -> np.ndarray:
+        """Which of a tile's indices along one axis of the nest are in the grid: bool [t], of the inner axis [lanes, blocks]."""
+        index = self.indices(start)[position]
+        return (index < self.space.shape[self.order[position]]).T
 
     def covered(self, start: tuple[int, ...]) -> int:
         """Number of candidates in a tile."""
-        return math.prod(int(mask.sum()) for mask in self.inside(self.indices(start)))
+        shape, units = [self.space.shape[axis] for axis in self.order], [1] * (len(start) - 1) + [self.lanes]
+        return math.prod(min(t * u, n - s * u) for n, s, t, u in zip(shape, start, self.tile, units, strict=True))
 
     def clipped(self, indices: list[np.ndarray]) -> list[np.ndarray]:
         """``indices`` with the last index of an axis repeated where they leave the grid."""
@@ -168,8 +171,8 @@ class Tiling:
         indices = [c[:, None] for c in coordinates]
         indices[-1] = indices[-1] * self.lanes + np.arange(self.lanes)
         real = np.ones((len(indices[-1]), self.lanes), bool)
-        for inside in self.inside(indices):
-            real &= inside
+        for axis, index in zip(self.order, indices, strict=True):
+            real &= index < self.space.shape[axis]
         digits = sorted(zip(self.order, self.clipped(indices), strict=True), key=lambda pair: pair[0])
         return [digit for _, digit in digits], real
 

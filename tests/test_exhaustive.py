@@ -354,7 +354,7 @@ def test_the_pilot_leaves_no_value_of_an_axis_without_a_candidate_to_beat(monkey
     )
     engine, kept = Engine(problem), Kept.empty(problem, top=20, marginals=True, counts=False)
     piloting.pilot(engine, kept)
-    assert np.all(kept.floors()[0] > -np.inf)
+    assert np.all(kept.marginals.floors()[0] > -np.inf)
 
 
 def test_many_blocks_that_tie_are_looked_at_again_a_few_times_only(monkeypatch):

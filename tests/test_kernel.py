@@ -42,7 +42,7 @@ def calls():
     engine.programs.decide = recorded("decide", engine.programs.decide)
     kept = Kept.empty(engine.problem, top=5, marginals=True, counts=True)
     start = next(engine.tiling.starts())
-    found = engine.find([start], kept.screen(engine), kept.floors())
+    found = engine.find([start], kept.asked(engine))
     module.settle(engine, module.marked(engine, start, found), kept)
     engine.census([start])
     return seen

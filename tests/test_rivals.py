@@ -17,7 +17,9 @@ AXES = (  # lengths that are multiples of no block, vector or unrolling
 )
 
 RIVALS = [
+    pytest.param(lambda *given: rivals.planner_loop(*given)[:2], id="planner"),
     pytest.param(lambda *given: rivals.python_loop(*given)[:2], id="python"),
+    pytest.param(rivals.numpy_plain, id="numpy-plain"),
     pytest.param(rivals.numpy_broadcast, id="numpy"),
     *(
         pytest.param(
@@ -61,6 +63,7 @@ def test_nothing_is_affordable(rival):
     assert rival(*AXES, 1e18) == (-math.inf, (-1, -1, -1, -1))
 
 
-def test_the_plain_loop_counts_its_candidates():
+@pytest.mark.parametrize("loop", [rivals.planner_loop, rivals.python_loop])
+def test_the_plain_loops_count_their_candidates(loop):
     small = [axis[:3] for axis in AXES]
-    assert rivals.python_loop(*small, budget=1e24)[2] == 3**4
+    assert loop(*small, budget=1e24)[2] == 3**4

@@ -66,7 +66,7 @@ def test_the_last_tile_of_2_to_the_60_candidates_reports_exact_ids():
     tiling = engine.tiling
     start = tuple((g - 1) * t for g, t in zip(tiling.grid, tiling.tile, strict=True))
     kept = Kept.empty(problem, top=50, marginals=True, counts=False)
-    found = engine.find([start], kept.screen(engine), kept.floors())
+    found = engine.find([start], kept.asked(engine))
     settle(engine, marked(engine, start, found), kept)
 
     inside = {}  # axis of the space -> first and last index in the tile

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import spaces
 
-from perflaw_jax.engine import Engine, Problem
-from perflaw_jax.laws import LAWS
+from perflaw_jax.asked import Asked
+from perflaw_jax.reduce import Screen
 from perflaw_jax.space import Axis, Space
 from perflaw_jax.tiling import Tiling
 
@@ -37,7 +37,7 @@ def test_every_candidate_is_in_one_block_of_one_tile(tiling):
     assert len(starts) == prod(tiling.grid) and all(map(len, ids))
     assert prod(tiling.tile) * tiling.lanes <= max(tiling.target, tiling.lanes)
     for start, mine in zip(starts, ids, strict=True):
-        assert len(mine) == prod(int(mask.sum()) for mask in tiling.inside(tiling.indices(start)))
+        assert len(mine) == prod(int(tiling.inside(i, start).sum()) for i in range(len(start))) == tiling.covered(start)
 
 
 @settings(max_examples=60)
@@ -78,13 +78,18 @@ def test_values_of_a_tile_are_those_of_its_candidates(tiling):
 @settings(max_examples=30)
 @given(tilings(), st.randoms(use_true_random=False))
 def test_the_floor_of_a_block_is_the_lowest_of_its_candidates(tiling, random):
-    engine = Engine(Problem(tiling.space, LAWS["performance-dense"].law))
-    engine.tiling = tiling
-    floors = [np.array([random.random() for _ in range(n)]) for n in tiling.space.shape]
-    coordinates = list(np.unravel_index(np.arange(prod(tiling.blocks)), tiling.blocks))
-    digits, _ = tiling.members(coordinates)
-    expected = [floor[digit].min(axis=1).tolist() for floor, digit in zip(floors, digits, strict=True)]
-    assert [found.tolist() for found in engine.block_floors(coordinates, floors)] == expected
+    floors = [np.array([random.random() for _ in range(n)], np.float32) for n in tiling.space.shape]
+    asked = Asked.of(tiling, Screen(np.float32(0), np.float32(0)), floors)
+    for start in tiling.starts():
+        coordinates = tiling.coordinates(start, np.arange(prod(tiling.tile)))
+        coordinates = [np.minimum(place, n - 1) for place, n in zip(coordinates, tiling.blocks, strict=True)]
+        digits, _ = tiling.members(coordinates)
+        of_axes = [floors[axis][digits[axis]] for axis in tiling.order]
+        expected = [floor.min(axis=1) for floor in of_axes]
+        assert np.array_equal(asked.of_blocks(coordinates), expected)
+        assert np.array_equal(asked.of_candidates(coordinates), np.min(np.broadcast_arrays(*of_axes), axis=0))
+        tile = np.broadcast_arrays(*np.ix_(*asked.of_tile(start).values()))
+        assert np.array_equal([floor.ravel() for floor in tile], expected)
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,9 @@ class Searched(NamedTuple):
             self.frontier(limits, cost)
             engine = self._swept(limits, cost)
             if engine is not None:  # questions differ in how many blocks come near the frontier
-                screen = Kept.empty(engine.problem, top=1, marginals=False, counts=False).screen(engine)
+                asked = Kept.empty(engine.problem, top=1, marginals=False, counts=False).asked(engine)
                 for few_or_many, size in zip(REFINED, BATCHES, strict=True):
-                    engine.refine(spread(engine.tiling.blocks, few_or_many), screen, [])
+                    engine.refine(spread(engine.tiling.blocks, few_or_many), asked)
                     engine.decide(spread(engine.tiling.blocks, 1), size=size)
 
     def _search(self, limits: Limits, top: int, ranking: str = "performance", **options: Any) -> Found:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from perflaw_jax.asked import Asked
 from perflaw_jax.columns import Columns
 from perflaw_jax.curve import within
 from perflaw_jax.engine import Engine
@@ -66,10 +67,10 @@ class Grid:
     def feasible(self) -> Iterator[Feasible]:
         """All feasible candidates in the order of their ids."""
         engine = self._in_order
-        everything = Screen(np.float32(engine.margin), np.float32(-np.inf))
+        everything = Asked(engine.tiling, Screen(np.float32(engine.margin), np.float32(-np.inf)), [])
         for number in range(engine.tiling.count):
             start = engine.tiling.start(number)
-            surveyed = engine.survey([start], everything, [])
+            surveyed = engine.survey([start], everything)
             place = np.flatnonzero(surveyed.feasible)
             columns = (surveyed.score, surveyed.training_flops, surveyed.total_params)
             score, flops, sizes = (np.broadcast_to(np.asarray(c), engine.tiling.tile).ravel()[place] for c in columns)
