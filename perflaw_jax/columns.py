@@ -146,8 +146,7 @@ class Columns:
         if not table.dims:
             return float(table.values)
         tiling = self.engine.tiling
-        indices = [index.ravel() for index in tiling.clipped(tiling.indices(slab.start))]
-        inside = np.ix_(*(indices[d] for d in table.dims))
+        inside = np.ix_(*(tiling.clipped(d, slab.start).ravel() for d in table.dims))
         shape = [n if d in table.dims else 1 for d, n in enumerate(tiling.tile)]
         if name in self._codes:
             codes, values = self._codes[name]

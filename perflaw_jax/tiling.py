@@ -111,25 +111,23 @@ class Tiling:
         first = int(self.space.ids([*outer, inner * self.lanes]))
         return first, first + self.covered(start)
 
-    def indices(self, start: tuple[int, ...]) -> list[np.ndarray]:
-        """Per axis of the nest, the indices inside the tile: int64 [t], of the inner axis [blocks, lanes], even if outside."""
-        lanes = np.arange(self.lanes)
-        outer = [np.arange(s, s + t) for s, t in zip(start, self.tile, strict=True)]
-        return [*outer[:-1], outer[-1][:, None] * self.lanes + lanes]
+    def index(self, position: int, start: tuple[int, ...]) -> np.ndarray:
+        """Indices inside a tile along one axis of the nest: int64 [t], of the inner axis [blocks, lanes], even if outside."""
+        index = np.arange(start[position], start[position] + self.tile[position])
+        return index if position < len(self.order) - 1 else index[:, None] * self.lanes + np.arange(self.lanes)
 
     def inside(self, position: int, start: tuple[int, ...]) -> np.ndarray:
         """Which of a tile's indices along one axis of the nest are in the grid: bool [t], of the inner axis [lanes, blocks]."""
-        index = self.indices(start)[position]
-        return (index < self.space.shape[self.order[position]]).T
+        return (self.index(position, start) < self.space.shape[self.order[position]]).T
 
     def covered(self, start: tuple[int, ...]) -> int:
         """Number of candidates in a tile."""
         shape, units = [self.space.shape[axis] for axis in self.order], [1] * (len(start) - 1) + [self.lanes]
         return math.prod(min(t * u, n - s * u) for n, s, t, u in zip(shape, start, self.tile, units, strict=True))
 
-    def clipped(self, indices: list[np.ndarray]) -> list[np.ndarray]:
-        """``indices`` with the last index of an axis repeated where they leave the grid."""
-        return [np.minimum(index, self.space.shape[axis] - 1) for index, axis in zip(indices, self.order, strict=True)]
+    def clipped(self, position: int, start: tuple[int, ...]) -> np.ndarray:
+        """``index`` with the last index of the axis repeated where it leaves the grid."""
+        return np.minimum(self.index(position, start), self.space.shape[self.order[position]] - 1)
 
     @cached_property
     def dims(self) -> dict[str, tuple[int, ...]]:
@@ -142,8 +140,7 @@ class Tiling:
 
         Lanes first lets the device load neighbouring blocks as one vector.
         """
-        indices = self.clipped(self.indices(start))
-        values = self._in_nest(field)[np.ix_(*(indices[d].ravel() for d in self.dims[field]))]
+        values = self._in_nest(field)[np.ix_(*(self.clipped(d, start).ravel() for d in self.dims[field]))]
         if self.has_lanes(field):
             values = np.moveaxis(values.reshape(*values.shape[:-1], -1, self.lanes), -1, 0)
         return values
@@ -173,8 +170,8 @@ class Tiling:
         real = np.ones((len(indices[-1]), self.lanes), bool)
         for axis, index in zip(self.order, indices, strict=True):
             real &= index < self.space.shape[axis]
-        digits = sorted(zip(self.order, self.clipped(indices), strict=True), key=lambda pair: pair[0])
-        return [digit for _, digit in digits], real
+        digits = sorted(zip(self.order, indices, strict=True), key=lambda pair: pair[0])
+        return [np.minimum(digit, self.space.shape[axis] - 1) for axis, digit in digits], real
 
     def block_of(self, ids: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """Candidate ids [m] -> coordinates of their blocks, and their lane."""

@@ -70,7 +70,8 @@ def test_the_last_tile_of_2_to_the_60_candidates_reports_exact_ids():
     settle(engine, marked(engine, start, found), kept)
 
     inside = {}  # axis of the space -> first and last index in the tile
-    for axis, index in zip(tiling.order, tiling.clipped(tiling.indices(start)), strict=True):
+    for position, axis in enumerate(tiling.order):
+        index = tiling.clipped(position, start)
         inside[axis] = int(index.min()), int(index.max()) + 1
     parts = tuple(Axis(a.field, a.values[slice(*inside[i])], a.relation, a.base) for i, a in enumerate(axes))
     brute = Brute(Problem(Space(parts), problem.law, problem.limits, problem.costs))
