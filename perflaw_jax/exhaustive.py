@@ -7,6 +7,7 @@ that could matter to a reducer, allowing for the float32 error, are evaluated ag
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -69,24 +70,31 @@ def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Itera
         wanted = engine.find(starts, asked)
         return wanted, engine.census(starts) if kept.counts is not None else None
 
-    held: list[tuple[int, tuple, Any]] = []  # tiles that are found and not settled
+    held: deque[tuple[int, tuple, Any, int]] = deque()  # tiles that are found and not settled, and up to which block
     blocks: list[Blocks] = []  # of theirs
-    due = time.monotonic() + TOGETHER
+    found = done = 0  # blocks so far
 
-    def settled() -> Iterator[int]:
-        settle(engine, [np.concatenate(axis) for axis in zip(*blocks, strict=True)], kept)
-        for number, start, holds in held:
+    def settled(upto: int) -> Iterator[int]:
+        nonlocal blocks, done
+        joined = [np.concatenate(axis) for axis in zip(*blocks, strict=True)]
+        settle(engine, [axis[: upto - done] for axis in joined], kept)
+        blocks, done = [[axis[upto - done :] for axis in joined]], upto
+        while held and held[0][-1] <= done:
+            number, start, holds, _ = held.popleft()
             _count(engine, kept, start, holds)
             yield number
 
+    due = time.monotonic() + TOGETHER
     for number, start, (wanted, holds) in _one_ahead(engine, kept, look, tiles):
-        held.append((number, start, holds))
         blocks.append(marked(engine, start, wanted))
-        if sum(len(b[0]) for b in blocks) >= REFINED[1] or time.monotonic() >= due:
-            yield from settled()
-            held, blocks, due, asked = [], [], time.monotonic() + TOGETHER, kept.asked(engine)
+        found += len(blocks[-1][0])
+        held.append((number, start, holds, found))
+        late = time.monotonic() >= due
+        if late or found - done >= REFINED[1]:  # of full batches, the last of which would be mostly filling
+            yield from settled(found if late else found - (found - done) % REFINED[1])
+            due, asked = time.monotonic() + TOGETHER, kept.asked(engine)
     if held:
-        yield from settled()
+        yield from settled(found)
 
 
 def feasible_rows(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Iterator[tuple[int, Slab]]:
