@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 import numpy as np
 
@@ -38,13 +38,6 @@ class Asked:
             f"floor{i}": floor[first : first + size]
             for i, (floor, first, size) in enumerate(zip(self._reaching_beyond, start, self.tiling.tile, strict=False))
         }
-
-    def of_candidates(self, blocks: list[np.ndarray]) -> np.ndarray | None:
-        """The lowest floor of every candidate of some blocks [m], float32 [m, lanes]; None without floors."""
-        if not self.floors:
-            return None
-        *outer, inner = (floor[place] for floor, place in zip(self.floors, blocks, strict=True))
-        return np.minimum(inner, reduce(np.minimum, outer)[:, None]) if outer else inner
 
     def of_blocks(self, blocks: list[np.ndarray]) -> list[np.ndarray]:
         """Per axis of the nest, the floors of some blocks, float32 [m]: of a block the least; none without floors."""

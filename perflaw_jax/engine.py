@@ -110,7 +110,8 @@ class Engine:
         other.problem = replace(self.problem, space=space)
         other.tiling = replace(self.tiling, space=space)
         other._device_values, other._by_block = {}, {}
-        other.__dict__.pop("_finding", None)  # what is known of the scores of one space says nothing of another's
+        for known in ("_finding", "_tables"):  # of one space, which says nothing of another
+            other.__dict__.pop(known, None)
         return other
 
     @property
@@ -193,10 +194,14 @@ class Engine:
     def refine(self, coordinates: list[np.ndarray], asked: Asked) -> Promise:
         """What blocks may hold, candidate by candidate in float32: leaves [m], see ``kernel.refine``."""
         parts, task = [], self._finding_task()
-        for some in _batches(coordinates, REFINED, FEW_REFINED):
-            floors = asked.of_candidates(some)
-            parts.append(self.programs.refine(self._fields(some, np.float32), task, asked.screen, floors))
+        for some in _batches([c.astype(np.int32) for c in coordinates], REFINED, FEW_REFINED):
+            parts.append(self.programs.refine(self._tables, some, task, asked.screen, asked.floors))
         return _joined(parts, len(coordinates[0]))
+
+    @cached_property
+    def _tables(self) -> dict[str, Any]:
+        """Field values of all blocks, float32 on the device."""
+        return {name: jax.device_put(self.tiling.by_block(name).astype(np.float32)) for name in self.tiling.dims}
 
     def _fields(self, coordinates: list[np.ndarray], dtype: type) -> dict[str, Any]:
         """Field values of blocks: [m], or [m, lanes] where the innermost axis sets them."""

@@ -6,6 +6,7 @@ All are functions of one design. Over whole tiles they go under nested vmaps, on
 is computed once per triple. Shapes are fixed by the Tiling: a program is traced once per sweep, whatever the number of tiles.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
@@ -125,13 +126,19 @@ def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: 
     return nest(block, layout, dims)({**fields, **axis_floors})
 
 
-def refine(layout: Layout, fields: dict, task: Task, screen: Screen, floors: Scalar | None) -> Promise:
+def refine(
+    layout: Layout, tables: dict, blocks: Sequence[Scalar], task: Task, screen: Screen, floors: Sequence[Scalar]
+) -> Promise:
     """Float32 over blocks picked anywhere, candidate by candidate: [blocks].
 
-    Sharper than ``find``, which holds the best score of a block against the least cost and the lowest floor in it. Fields are
-    [blocks], or [blocks, lanes] where the innermost axis sets them; floors [blocks, lanes], the lowest of each candidate, if
-    any. Lanes are written out as in ``find``.
+    Sharper than ``find``, which holds the best score of a block against the least cost and the lowest floor in it. The blocks
+    are coordinates per axis of the nest; tables and floors are those of the whole grid, looked up here (see
+    ``Tiling.by_block`` and ``Asked``). Lanes are written out as in ``find``.
     """
+    fields = {name: table[tuple(blocks[d] for d in layout.dims[name])] for name, table in tables.items()}
+    if floors:
+        *outer, inner = (floor[place] for floor, place in zip(floors, blocks, strict=True))
+        fields["floor"] = reduce(jnp.minimum, [floor[:, None] for floor in outer], inner)
 
     @jax.jit  # traced once for all lanes
     def one(values: dict) -> Promise:
@@ -140,7 +147,7 @@ def refine(layout: Layout, fields: dict, task: Task, screen: Screen, floors: Sca
         holds = reduce(jnp.logical_and, checks(design, raw, task.limits).values())
         reached = jnp.where(jnp.isfinite(raw), jnp.where(holds, raw, -jnp.inf), jnp.inf)  # not finite: let float64 decide
         costs = tuple(jnp.asarray(quantity(c, design), raw.dtype) for c in layout.costs)
-        by = excess(jnp, screen, reached, costs, [] if floors is None else [values["floor"]])
+        by = excess(jnp, screen, reached, costs, [values["floor"]] if floors else [])
         return Promise(jnp.where(jnp.isnan(by), -jnp.inf, by), reached, costs)
 
     def better(a: Promise, b: Promise) -> Promise:
@@ -150,8 +157,7 @@ def refine(layout: Layout, fields: dict, task: Task, screen: Screen, floors: Sca
     def block(values: dict) -> Promise:
         return tree(better, [one({n: v[i] if jnp.ndim(v) else v for n, v in values.items()}) for i in range(layout.lanes)])
 
-    everything = fields if floors is None else {**fields, "floor": floors}
-    return jax.vmap(block, in_axes=({name: 0 if jnp.ndim(v) else None for name, v in everything.items()},))(everything)
+    return jax.vmap(block, in_axes=({name: 0 if jnp.ndim(v) else None for name, v in fields.items()},))(fields)
 
 
 def decide(layout: Layout, fields: dict, task: Task, margin: Scalar) -> Decided:
