@@ -110,8 +110,9 @@ class Engine:
         other.problem = replace(self.problem, space=space)
         other.tiling = replace(self.tiling, space=space)
         other._device_values, other._by_block = {}, {}
-        for known in ("_finding", "_tables"):  # of one space, which says nothing of another
-            other.__dict__.pop(known, None)
+        other.__dict__.pop("_finding", None)  # what is known of the scores of one space says nothing of another's
+        if space is not self.problem.space:
+            other.__dict__.pop("_tables", None)
         return other
 
     @property
@@ -192,7 +193,10 @@ class Engine:
             return _joined(parts, count)
 
     def refine(self, coordinates: list[np.ndarray], asked: Asked) -> Promise:
-        """What blocks may hold, candidate by candidate in float32: leaves [m], see ``kernel.refine``."""
+        """What blocks may hold, candidate by candidate in float32: leaves [m], see ``kernel.refine``.
+
+        Compiled anew, like ``find``, where the axes have other lengths.
+        """
         parts, task = [], self._finding_task()
         for some in _batches([c.astype(np.int32) for c in coordinates], REFINED, FEW_REFINED):
             parts.append(self.programs.refine(self._tables, some, task, asked.screen, asked.floors))

@@ -20,7 +20,7 @@ from perflaw_jax.kernel import Surveyed
 from perflaw_jax.pilot import pilot
 from perflaw_jax.settling import Blocks, MarginExceeded, marked, settle, settle_surveyed
 
-TOGETHER = 0.1  # seconds: tiles found within so long are settled together
+TOGETHER = 0.1  # seconds: blocks found within so long are settled together, or as soon as they fill a batch
 WIDENING = 10  # of the margin, each time that it proves too narrow
 
 
@@ -72,7 +72,7 @@ def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Itera
 
     held: deque[tuple[int, tuple, Any, int]] = deque()  # tiles that are found and not settled, and up to which block
     blocks: list[Blocks] = []  # of theirs
-    found = done = 0  # blocks so far
+    found = done = 0  # blocks that were found, and settled, so far
 
     def settled(upto: int) -> Iterator[int]:
         nonlocal blocks, done

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perflaw_jax.asked import Asked
+from perflaw_jax.asked import Asked, single
 from perflaw_jax.engine import Engine, Problem
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.reduce import Batch, Counts, Marginals, Screen, TopK, distinct
@@ -55,7 +55,7 @@ class Kept:
 
     def asked(self, engine: Engine) -> Asked:
         """What a block must reach to matter to the reducers as they stand."""
-        screen = Screen(np.float32(engine.margin), np.float32(self.top.floor()))
+        screen = Screen(np.float32(engine.margin), single(self.top.floor()))
         if self.frontier is not None:
-            screen = screen._replace(table=self.frontier.table().astype(np.float32), scale=self.frontier.scale)
+            screen = screen._replace(table=single(self.frontier.table()), scale=self.frontier.scale)
         return Asked.of(engine.tiling, screen, self.marginals.floors() if self.marginals is not None else [])

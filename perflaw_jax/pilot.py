@@ -44,7 +44,10 @@ def pilot(engine: Engine, kept: Kept) -> None:
 
 
 def _look_around(engine: Engine, kept: Kept, spread: float) -> None:
-    """Look around for as long as a round spares about as many blocks as it looks at; ``spread`` is that of the scores."""
+    """Look around for as long as a round spares about as many blocks as it looks at; ``spread`` is that of the scores.
+
+    One round where nothing but the best of all is kept.
+    """
     random = np.random.default_rng(0)  # fixed: the same sweep takes the same steps
     blocks = math.prod(engine.tiling.blocks)
     asked = kept.asked(engine)

@@ -76,7 +76,7 @@ def flatnonzero(wanted: np.ndarray) -> np.ndarray:
 
 def _decide(engine: Engine, doubts: Doubts, promise: np.ndarray, kept: Kept) -> None:
     """The most promising first, looking again after every batch: what a few teach the reducers mostly settles the rest."""
-    batch, asked = BATCHES[0], kept.asked(engine)
+    batch = BATCHES[0]
     doubts, promise = _sift(doubts, promise)
     while len(doubts.best):
         if len(promise) > batch:
