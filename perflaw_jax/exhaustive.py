@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -70,31 +71,49 @@ def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Itera
         wanted = engine.find(starts, asked)
         return wanted, engine.census(starts) if kept.counts is not None else None
 
-    held: deque[tuple[int, tuple, Any, int]] = deque()  # tiles that are found and not settled, and up to which block
-    blocks: list[Blocks] = []  # of theirs
-    found = done = 0  # blocks that were found, and settled, so far
-
-    def settled(upto: int) -> Iterator[int]:
-        nonlocal blocks, done
-        joined = [np.concatenate(axis) for axis in zip(*blocks, strict=True)]
-        settle(engine, [axis[: upto - done] for axis in joined], kept)
-        blocks, done = [[axis[upto - done :] for axis in joined]], upto
-        while held and held[0][-1] <= done:
-            number, start, holds, _ = held.popleft()
-            _count(engine, kept, start, holds)
-            yield number
-
-    due = time.monotonic() + TOGETHER
+    unsettled, due = _Unsettled(engine, kept), time.monotonic() + TOGETHER
     for number, start, (wanted, holds) in _one_ahead(engine, kept, look, tiles):
-        blocks.append(marked(engine, start, wanted))
-        found += len(blocks[-1][0])
-        held.append((number, start, holds, found))
+        unsettled.add(number, start, wanted, holds)
         late = time.monotonic() >= due
-        if late or found - done >= REFINED[1]:  # of full batches, the last of which would be mostly filling
-            yield from settled(found if late else found - (found - done) % REFINED[1])
+        if late or unsettled.count >= REFINED[1]:  # of full batches, the last of which would be mostly filling
+            yield from unsettled.settle(unsettled.count if late else unsettled.count // REFINED[1] * REFINED[1])
             due, asked = time.monotonic() + TOGETHER, kept.asked(engine)
-    if held:
-        yield from settled(found)
+    yield from unsettled.settle(unsettled.count)
+
+
+@dataclass
+class _Unsettled:
+    """Tiles that are found and not settled, and their blocks."""
+
+    engine: Engine
+    kept: Kept
+    found: int = 0  # blocks so far
+    done: int = 0  # of them settled
+    tiles: deque[tuple[int, tuple, Any, int]] = field(default_factory=deque)  # with what was found up to and with each
+    blocks: list[Blocks] = field(default_factory=list)
+
+    def add(self, number: int, start: tuple[int, ...], wanted: Any, holds: dict[str, Any] | None) -> None:
+        """Take in a tile."""
+        self.blocks.append(marked(self.engine, start, wanted))
+        self.found += len(self.blocks[-1][0])
+        self.tiles.append((number, start, holds, self.found))
+
+    @property
+    def count(self) -> int:
+        """How many blocks wait."""
+        return self.found - self.done
+
+    def settle(self, count: int) -> Iterator[int]:
+        """Settle the first blocks; yields the numbers of the tiles of which none is left."""
+        if not self.tiles:
+            return
+        joined = [np.concatenate(axis) for axis in zip(*self.blocks, strict=True)]
+        settle(self.engine, [axis[:count] for axis in joined], self.kept)
+        self.blocks, self.done = [[axis[count:] for axis in joined]], self.done + count
+        while self.tiles and self.tiles[0][-1] <= self.done:
+            number, start, holds, _ = self.tiles.popleft()
+            _count(self.engine, self.kept, start, holds)
+            yield number
 
 
 def feasible_rows(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Iterator[tuple[int, Slab]]:
