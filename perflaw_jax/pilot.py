@@ -57,7 +57,7 @@ def _look_around(engine: Engine, kept: Kept, spread: float) -> None:
         near = around(engine, known, 2.0 ** -(i % REACHES + 2), random, AROUND)
         kept.update(as_batch(*engine.decide(near)))
         before, asked = asked, kept.asked(engine)
-        if not blocks * asked.risen(before, spread) >= RARE * AROUND:
+        if blocks * asked.risen(before, spread) < RARE * AROUND:
             return
 
 

@@ -1,6 +1,6 @@
 """A sweep equals the brute force: the same ids in the same order, whatever the tiles, limits and ties."""
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from unittest.mock import patch
 
@@ -39,16 +39,13 @@ few = settings(
 @contextmanager
 def small_batches():
     """Batches so small, and a pilot so eager, that few candidates fill many of them and leave a rest."""
-    sizes = {"REFINED": (4, 16), "BATCHES": (4, 16)}
-    eager = {"AROUND": 8, "SPARSE": 1, "RARE": 1}
-    with ExitStack() as patches:
-        for place, values in (
-            (engines, sizes),
-            (module, {"REFINED": (4, 16)}),
-            (settling, {"BATCHES": (4, 16)}),
-            (piloting, eager),
-        ):
-            patches.enter_context(patch.multiple(place, **values))
+    tiny = (4, 16)
+    with (
+        patch.multiple(engines, REFINED=tiny, BATCHES=tiny),
+        patch.multiple(module, REFINED=tiny),
+        patch.multiple(settling, BATCHES=tiny),
+        patch.multiple(piloting, AROUND=8, SPARSE=1, RARE=1),
+    ):
         yield
 
 
