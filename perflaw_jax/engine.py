@@ -12,12 +12,11 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from perflaw_jax.accounting import PER_TOKEN
 from perflaw_jax.asked import Asked
 from perflaw_jax.devices import Devices
 from perflaw_jax.kernel import Decided, Promise, Surveyed, Task
-from perflaw_jax.nest import Layout
 from perflaw_jax.objective import Bound
+from perflaw_jax.prices import Scale
 from perflaw_jax.programs import Finding, Programs
 from perflaw_jax.reduce import Batch
 from perflaw_jax.space import Space
@@ -29,7 +28,7 @@ LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
 SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
 REFINED = (256, 2**14)  # of the refining program
-FEW = 12 * BATCHES[0]  # blocks up to which several small batches take less time than a large one that is mostly filling
+FEW = 4 * BATCHES[0]  # blocks up to which several small batches take less time than a large one that is mostly filling
 FEW_REFINED = 6 * REFINED[0]  # the same for the refining program
 
 
@@ -79,21 +78,11 @@ class Engine:
         self.problem = problem
         self.devices = Devices(devices)
         self.tiling = Tiling(problem.space, target, max_lanes=1 if in_order else MAX_LANES, in_order=in_order)
-        inner = problem.space.axes[self.tiling.inner]
-        tokens_inner = self._only_tokens_inside() and bool(np.all(np.diff(inner.values) >= 0))
-        differing = [cost for cost in problem.costs if not tokens_inner or cost in PER_TOKEN]
-        self.layout = Layout(
-            dims=self.tiling.dims,
-            depth=len(self.tiling.order),
-            lanes=self.tiling.lanes,
-            tokens_inner=tokens_inner,
-            costs=problem.costs,
-            inputs=problem.inputs,
-            pieces=self.tiling.pieces if differing else 1,
-        )
+        self.layout = self.tiling.layout(problem.costs, problem.inputs)
         self.programs = Programs(self.layout, self.devices)
         self._device_values: dict[tuple, Any] = {}
         self._by_block: dict[tuple, np.ndarray] = {}
+        self._priced: tuple[Any, ...] = (None, None, None)
         self._task = Task(problem.law, dict(problem.limits), problem.space.spend)
         self.margin = LEAST_MARGIN
 
@@ -112,7 +101,8 @@ class Engine:
         other._device_values, other._by_block = {}, {}
         other.__dict__.pop("_finding", None)  # what is known of the scores of one space says nothing of another's
         if space is not self.problem.space:
-            other.__dict__.pop("_tables", None)
+            for known in ("_tables", "_rates"):
+                other.__dict__.pop(known, None)
         return other
 
     @property
@@ -135,10 +125,6 @@ class Engine:
             )
         return Task(self.problem.law, limits, self.problem.space.spend)
 
-    def _only_tokens_inside(self) -> bool:
-        """Whether tokens, and no field that follows another's lead, differ between the candidates of a block."""
-        return [name for name in self.tiling.dims if self.tiling.has_lanes(name)] == ["training_tokens"]
-
     # --- device programs -------------------------------------------------------------------------------------------
 
     # Each takes the starts of at most as many tiles as there are devices; ``devices.of_tile`` picks one tile's results.
@@ -146,7 +132,25 @@ class Engine:
     def find(self, starts: Starts, asked: Asked) -> Any:
         """Dispatch the float32 program on tiles (asynchronous): which of their blocks any reducer may want."""
         floors = self.devices.stacked([asked.of_tile(start) for start in starts])
-        return self._finding.find(self._tile_values(starts, np.float32), self._finding_task(), asked.screen, floors)
+        values = self._tile_values(starts, np.float32)
+        prices = self._prices(starts, values["training_tokens"], asked) if self.layout.rates else None
+        return self._finding.find(values, self._finding_task(), asked.screen, floors, prices)
+
+    def _prices(self, starts: Starts, tokens: Any, asked: Asked) -> Any:
+        """What is asked of the rows of tiles, the same for all tiles of one settlement that have the same tokens."""
+        places = [start[-1] for start in starts]
+        if self._priced[0] is not asked or self._priced[1] != places:
+            self._priced = asked, places, self.programs.prices(tokens, asked.screen, self._rates)
+        return self._priced[-1]
+
+    @cached_property
+    def _rates(self) -> Scale:
+        """Buckets for what a token costs, between the corners of the grid."""
+        decided, _, _ = self.decide(corners(self.tiling.blocks))
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            rates = (decided.costs[0] / decided.training_tokens).astype(np.float32)
+        known = rates[np.isfinite(rates)] if np.isfinite(rates).any() else np.ones(1)
+        return Scale.over(float(known.min()), float(known.max()), self.layout.rates)
 
     def census(self, starts: Starts) -> dict[str, Any]:
         """Dispatch the float64 counts of tiles (asynchronous): check -> how many candidates it holds for."""
@@ -277,6 +281,10 @@ def spread(shape: tuple[int, ...], count: int) -> list[np.ndarray]:
     if size <= count:
         return list(np.unravel_index(np.arange(size), shape))
     random = np.random.default_rng(0)  # fixed: the same sweep takes the same steps
-    corners = np.array(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij")).reshape(len(shape), -1)
     columns = [random.permutation(np.arange(count) * n // count) for n in shape]
-    return [np.concatenate([column, corner]) for column, corner in zip(columns, corners, strict=True)]
+    return [np.concatenate([column, corner]) for column, corner in zip(columns, corners(shape), strict=True)]
+
+
+def corners(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Coordinates of a grid's corners."""
+    return list(np.array(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij")).reshape(len(shape), -1))

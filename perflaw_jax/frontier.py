@@ -12,10 +12,10 @@ import numpy as np
 
 from perflaw_jax.reduce import Batch, Scale, leading_bits
 
-BUCKETS = {1: 8192, 2: 256}  # per cost
+BUCKETS = {1: 8192, 2: 512}  # per cost
 SPARE = 8  # one of so many buckets is left for what is cheaper than all that is known at first
 FINEST = 12  # bits of a float32 to leave out at least: buckets are then wider than what ``ROUNDING`` allows for
-MOST_WAITING = 2**14  # candidates, or half the frontier where that is more
+MOST_WAITING = 2**18  # candidates, or half the frontier where that is more
 ROUNDING = 1e-4  # relative: much more than the error of a cost in float32
 
 

@@ -21,7 +21,8 @@ from perflaw_jax.laws import Law
 from perflaw_jax.laws.pytree import kinds
 from perflaw_jax.nest import Layout, first_of_rows, lane, nest, over_blocks, tree
 from perflaw_jax.objective import Limits, checks, evaluate, make_design, token_range
-from perflaw_jax.reduce import Screen, excess
+from perflaw_jax.prices import Prices, by_row
+from perflaw_jax.reduce import Screen, excess, reach
 
 
 @jax.tree_util.register_pytree_node_class
@@ -84,10 +85,11 @@ class Surveyed(NamedTuple):
     inputs: tuple[Scalar, ...]  # further quantities that rows need
 
 
-def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: dict) -> Scalar:
+def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: dict, prices: Prices | None = None) -> Scalar:
     """Float32 over a whole tile: which blocks any reducer may want, by their best raw scores; booleans in the tile's shape.
 
-    Lanes are written out one after the other: an elementwise program, 3 to 5 times faster on CPU than a reduction.
+    Lanes are written out one after the other: an elementwise program, 3 to 5 times faster on CPU than a reduction. ``prices``
+    are given where the layout has ``rates``.
     """
     rated = {n: b for n, b in task.limits.items() if layout.tokens_inner and n in PER_TOKEN and b.multiple_of is None}
     rest = {n: b for n, b in task.limits.items() if n not in rated}
@@ -102,7 +104,7 @@ def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: 
         own.append(token_range(design, rated).holds(design.training_tokens))
         return raw, reduce(jnp.logical_and, own), reduce(jnp.logical_and, shared, jnp.asarray(True))
 
-    def piece(lanes: list[dict], floors: list[Scalar]) -> Scalar:
+    def piece(lanes: list[dict], floors: list[Scalar], price: Scalar | None) -> Scalar:
         results = [one(v) for v in lanes]
         best, poison = jnp.float32(-jnp.inf), jnp.float32(0)
         for raw, own, _ in results:
@@ -112,18 +114,27 @@ def find(layout: Layout, fields: dict, task: Task, screen: Screen, axis_floors: 
         if not layout.finite:
             best = jnp.where(jnp.isnan(poison), jnp.inf, best)
         best = jnp.where(results[0][-1], best, -jnp.inf)
-        cheapest = lanes[:1] if layout.tokens_inner else lanes
-        designs = [make_design(v, task.spend) for v in cheapest]
-        costs = tuple(tree(jnp.minimum, [jnp.asarray(quantity(c, d), best.dtype) for d in designs]) for c in layout.costs)
-        return excess(jnp, screen, best, costs, floors) >= 0
+        if price is not None:
+            return reach(screen, best) >= reduce(jnp.minimum, floors, price)
+        return excess(jnp, screen, best, _least_costs(layout, lanes, task.spend), floors) >= 0
+
+    asked = {} if prices is None else {f"price{i}": p for i, p in enumerate(by_row(layout, fields, task.spend, prices))}
 
     def block(values: dict) -> Scalar:
         lanes, size = [lane(values, layout, i) for i in range(layout.lanes)], layout.lanes // layout.pieces
         floors = [values[name] for name in axis_floors]
-        return reduce(jnp.logical_or, [piece(lanes[i : i + size], floors) for i in range(0, layout.lanes, size)])
+        pieces = [piece(lanes[i * size : (i + 1) * size], floors, values.get(f"price{i}")) for i in range(layout.pieces)]
+        return reduce(jnp.logical_or, pieces)
 
-    dims = {**layout.dims, **{name: (position,) for position, name in enumerate(axis_floors)}}
-    return nest(block, layout, dims)({**fields, **axis_floors})
+    everywhere = tuple(range(layout.depth))
+    dims = {**layout.dims, **{name: (i,) for i, name in enumerate(axis_floors)}, **dict.fromkeys(asked, everywhere)}
+    return nest(block, layout, dims)({**fields, **axis_floors, **asked})
+
+
+def _least_costs(layout: Layout, lanes: list[dict], spend: Scalar | None) -> tuple[Scalar, ...]:
+    cheapest = lanes[:1] if layout.tokens_inner else lanes
+    designs = [make_design(values, spend) for values in cheapest]
+    return tuple(tree(jnp.minimum, [jnp.asarray(quantity(c, d), "float32") for d in designs]) for c in layout.costs)
 
 
 def refine(

@@ -20,6 +20,7 @@ class Layout(NamedTuple):
     inputs: tuple[str, ...] = ()  # further quantities that rows need
     finite: bool = False  # whether every raw score is known to be a finite number
     pieces: int = 1  # of a block, equal ones, that are held against costs apart
+    rates: int = 0  # buckets of what a token costs, where rows of tokens are held against prices; else costs are looked up
 
 
 def nest(

@@ -20,6 +20,7 @@ from perflaw_jax.devices import Devices
 from perflaw_jax.kernel import Task
 from perflaw_jax.nest import Layout
 from perflaw_jax.objective import make_design
+from perflaw_jax.prices import prices
 from perflaw_jax.space import Space
 
 # XLA holds back to 256-bit vectors; twice the width was measured 1.5 to 1.8 times faster here, and is ignored elsewhere.
@@ -44,6 +45,11 @@ class Programs:
     def survey(self) -> Callable:
         """``kernel.survey``."""
         return self._over_tiles(kernel.survey, self._layout, (True, True, False, False, True), WIDE)
+
+    @cached_property
+    def prices(self) -> Callable:
+        """``prices.prices``."""
+        return self._over_tiles(prices, self._layout, (True, False, False), WIDE)
 
     @cached_property
     def refine(self) -> Callable:
@@ -76,7 +82,7 @@ class Programs:
         return self.sure if finite else self.wary
 
     def _finding(self, layout: Layout, options: dict[str, Any]) -> Finding:
-        find = self._over_tiles(kernel.find, layout, (True, False, False, True), options)
+        find = self._over_tiles(kernel.find, layout, (True, False, False, True, True), options)
         return Finding(find, self._over_tiles(census, layout, (True, True, False), WIDE))
 
     def _over_tiles(self, program: Callable, layout: Layout, per_tile: tuple[bool, ...], options: dict[str, Any]) -> Callable:

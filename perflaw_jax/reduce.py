@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,25 +84,34 @@ def leading_bits(cost: Scalar, shift: Scalar) -> Scalar:
     return cost.view("int32") >> shift
 
 
+def asked_at(xp: Any, screen: Screen, costs: Sequence[Scalar]) -> Scalar:
+    """The raw score below which nothing of these costs matters to the top-k or the frontier.
+
+    ``xp`` is jax.numpy on the device and numpy for the second look on the host.
+    """
+    if screen.table is None or screen.scale is None:
+        return screen.floor
+    last = screen.table.shape[0] - 1
+    index = []
+    for i, cost in enumerate(costs):
+        place = leading_bits(cost, screen.scale.shift[i]) - screen.scale.offset[i]
+        place = xp.where(cost < xp.inf, place, 0)  # an unknown cost is none at all
+        index.append(xp.clip(place, 0, last))
+    return xp.minimum(screen.floor, screen.table[tuple(index)])
+
+
+def reach(screen: Screen, best: Scalar) -> Scalar:
+    """The highest that a float32 raw score may be in truth; NaN for -inf."""
+    return best + screen.margin * (1 + abs(best))
+
+
 def excess(xp: Any, screen: Screen, best: Scalar, costs: Sequence[Scalar], axis_floors: Sequence[Scalar]) -> Scalar:
     """By how much a block's best raw score passes what some reducer asks of it: the block matters where this is >= 0.
 
-    ``xp`` is jax.numpy on the device and numpy for the second look on the host. ``axis_floors`` are the least raw scores at the
-    block's values on each axis. NaN, which is never >= 0, for a block without candidates (best = -inf).
+    ``axis_floors`` are the least raw scores at the block's values on each axis. NaN, which is never >= 0, for a block without
+    candidates (best = -inf).
     """
-    asked = screen.floor
-    for floor in axis_floors:
-        asked = xp.minimum(asked, floor)
-    if screen.table is not None and screen.scale is not None:
-        last = screen.table.shape[0] - 1
-        index = []
-        for i, cost in enumerate(costs):
-            place = leading_bits(cost, screen.scale.shift[i]) - screen.scale.offset[i]
-            place = xp.where(cost < xp.inf, place, 0)  # an unknown cost is none at all
-            index.append(xp.clip(place, 0, last))
-        asked = xp.minimum(asked, screen.table[tuple(index)])
-    reach = best + screen.margin * (1 + abs(best))  # NaN for -inf
-    return reach - asked
+    return reach(screen, best) - reduce(xp.minimum, axis_floors, asked_at(xp, screen, costs))
 
 
 @dataclass

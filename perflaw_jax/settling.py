@@ -96,13 +96,19 @@ def _decide(engine: Engine, doubts: Doubts, promise: np.ndarray, kept: Kept) -> 
 def _promising_first(doubts: Doubts, promise: np.ndarray, count: int) -> np.ndarray:
     """Indices of all blocks, those to decide next at the front.
 
-    Of blocks against which nothing can be held yet, half of them are the best and half are spread over all there are: several
+    Where there is a frontier, the best of as many stretches of its first cost: each tells of another part of the frontier. Of
+    blocks against which nothing can be held yet, half of them are the best and half are spread over all there are: several
     values of an axis may have no candidate that is known.
     """
     unknown = np.flatnonzero(promise == np.inf)
     if len(unknown) > count:
         promise = np.where(promise == np.inf, doubts.best, -np.inf)
         promise[unknown[:: -(-2 * len(unknown) // count)]] = np.inf
+    elif doubts.costs:
+        by_cost, stretch = np.argsort(doubts.costs[0]), np.arange(len(promise)) * count // len(promise)
+        order = by_cost[np.lexsort((-promise[by_cost], stretch))]
+        best = np.searchsorted(stretch, np.arange(count))
+        return np.concatenate([order[best], np.delete(order, best)])
     return np.argpartition(-promise, count)
 
 

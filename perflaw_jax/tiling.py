@@ -14,10 +14,15 @@ from functools import cached_property
 
 import numpy as np
 
+from perflaw_jax.accounting import PER_TOKEN
+from perflaw_jax.nest import Layout
 from perflaw_jax.space import Space
 
 MAX_LANES = 16
-ALIKE = 1.25  # largest to smallest value
+ALIKE = 1.25  # largest to smallest value in a piece of a block: of those whose costs are looked up
+ALIKE_PRICED = 1.025  # of those held against prices, which cost less
+PRICES = 2**17  # numbers in the table of prices: half a megabyte, which stays near the processor
+FEWEST_RATES, MOST_RATES = 256, 8192  # with fewer, looking costs up is sharper; more gain nothing
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,6 @@ class Tiling:
         while lanes > 1 and -(-n // lanes) * lanes > 1.125 * n:
             lanes //= 2
         return lanes
-
-    @cached_property
-    def pieces(self) -> int:
-        """Equal pieces of a block, so many that values of the inner axis, and costs with them, are much alike within one."""
-        values = np.asarray(self.space.axes[self.inner].values)
-        if self.lanes == 1 or values.min() <= 0:
-            return 1
-        growth = self.lanes * np.median(abs(np.diff(np.log(values))))  # of a typical block
-        return min(self.lanes, 2 ** math.ceil(math.log2(max(1, growth / math.log(ALIKE)))))
 
     @cached_property
     def tile(self) -> tuple[int, ...]:
@@ -134,6 +130,27 @@ class Tiling:
         """Field -> the positions in the nest that its value depends on, ascending."""
         rank = {axis: position for position, axis in enumerate(self.order)}
         return {name: tuple(sorted(rank[d] for d in t.dims)) for name, t in self.space.tables.items()}
+
+    def layout(self, costs: tuple[str, ...] = (), inputs: tuple[str, ...] = ()) -> Layout:
+        """What the device programs need to know of the tiles, for a frontier's costs and further quantities of rows."""
+        inner, along = self.space.axes[self.inner], [name for name in self.dims if self.has_lanes(name)]
+        tokens_inner = along == ["training_tokens"] and bool(np.all(np.diff(inner.values) >= 0))
+        pieces, rates = 1, 0
+        if tokens_inner and len(costs) == 1 and costs[0] in PER_TOKEN and len(self.dims["training_tokens"]) == 1:
+            pieces = self.pieces(ALIKE_PRICED)
+            rates = min(MOST_RATES, PRICES // (pieces * self.tile[-1]))
+        if rates < FEWEST_RATES:
+            differing = [cost for cost in costs if not tokens_inner or cost in PER_TOKEN]
+            pieces, rates = self.pieces(ALIKE) if differing else 1, 0
+        return Layout(self.dims, len(self.order), self.lanes, tokens_inner, costs, inputs, pieces=pieces, rates=rates)
+
+    def pieces(self, alike: float) -> int:
+        """Equal pieces of a block, so many that within one the largest value of the inner axis is ``alike`` the smallest."""
+        values = np.asarray(self.space.axes[self.inner].values)
+        if self.lanes == 1 or values.min() <= 0:
+            return 1
+        growth = self.lanes * np.median(abs(np.diff(np.log(values))))  # of a typical block
+        return min(self.lanes, 2 ** math.ceil(math.log2(max(1, growth / math.log(alike)))))
 
     def values(self, field: str, start: tuple[int, ...]) -> np.ndarray:
         """Exact values of a field inside a tile: one array axis per entry of ``dims``; lanes come FIRST where it has them.

@@ -19,6 +19,7 @@ from perflaw_jax import engine as engines
 from perflaw_jax import exhaustive as module
 from perflaw_jax import frontier, settling
 from perflaw_jax import pilot as piloting
+from perflaw_jax import tiling as tilings
 from perflaw_jax.exhaustive import Engine, Kept, Problem, run, sweep
 from perflaw_jax.frontier import Frontier
 from perflaw_jax.kernel import Task
@@ -38,13 +39,14 @@ few = settings(
 
 @contextmanager
 def small_batches():
-    """Batches so small, and a pilot so eager, that few candidates fill many of them and leave a rest."""
+    """Batches so small, and a pilot so eager, that few candidates fill many of them and leave a rest; coarse prices of rows."""
     tiny = (4, 16)
     with (
         patch.multiple(engines, REFINED=tiny, BATCHES=tiny),
         patch.multiple(module, REFINED=tiny),
         patch.multiple(settling, BATCHES=tiny),
         patch.multiple(piloting, AROUND=8, SPARSE=1, RARE=1),
+        patch.multiple(tilings, MOST_RATES=3, FEWEST_RATES=1),
     ):
         yield
 
@@ -355,9 +357,9 @@ def test_tiles_are_settled_together_and_all_told(monkeypatch):
     results = []
     for seconds, batches in ((0.0, nullcontext), (1e9, nullcontext), (1e9, small_batches)):
         monkeypatch.setattr(module, "TOGETHER", seconds)
-        engine = Engine(problem, target=300)
         kept = Kept.empty(problem, top=20, marginals=True, counts=True)
         with batches():
+            engine = Engine(problem, target=300)
             assert list(run(engine, kept)) == list(range(engine.tiling.count))
         results.append((kept.ids().tolist(), kept.counts))
     assert results[0] == results[1] == results[2]

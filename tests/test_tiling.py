@@ -105,4 +105,4 @@ def test_the_floor_of_a_block_is_the_lowest_of_its_candidates(tiling, random):
 )
 def test_blocks_are_cut_into_pieces_where_the_tokens_differ_much(tokens, pieces):
     space = Space((Axis("num_hidden_layers", (1.0, 2.0)), Axis("training_tokens", tuple(tokens.tolist()))))
-    assert Tiling(space).pieces == pieces
+    assert Tiling(space).pieces(1.25) == pieces
