@@ -269,10 +269,14 @@ def _joined(parts: list[T], count: int) -> T:
 
 def as_batch(decided: Decided, ids: np.ndarray, real: np.ndarray) -> Batch:
     """The feasible candidates among exactly evaluated blocks, flat."""
-    mask = decided.feasible & real
-    costs = np.stack([c[mask] for c in decided.costs], axis=1) if decided.costs else np.empty((int(mask.sum()), 0))
+    place = np.flatnonzero(decided.feasible & real)  # twice as fast as a mask
+
+    def flat(values: np.ndarray) -> np.ndarray:
+        return np.ravel(values)[place]
+
     d = decided
-    return Batch(ids[mask], d.score[mask], d.training_flops[mask], d.total_params[mask], d.low[mask], d.high[mask], costs)
+    costs = np.stack([flat(c) for c in d.costs], axis=1) if d.costs else np.empty((len(place), 0))
+    return Batch(flat(ids), flat(d.score), flat(d.training_flops), flat(d.total_params), flat(d.low), flat(d.high), costs)
 
 
 def spread(shape: tuple[int, ...], count: int) -> list[np.ndarray]:

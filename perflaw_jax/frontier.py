@@ -69,15 +69,15 @@ class Frontier:
         return self._tabled
 
     def _sieve(self, batch: Batch) -> np.ndarray:
-        """Mask of the candidates worth a closer look: not plainly dominated by those so far or by others of the batch."""
+        """Indices of the candidates worth a closer look: not plainly dominated by those so far or by others of the batch."""
         if not np.any(self.scale.shift):
             self.scale = _scale(batch.costs)
         self._tabled = np.maximum(self._tabled, self._table(batch))
         bucket = np.clip(self._buckets(batch.costs), 0, BUCKETS[self.costs] - 1)
-        hopeful = batch.high > self._tabled[tuple(bucket.T)]
+        hopeful = np.flatnonzero(batch.high > self._tabled[tuple(bucket.T)])
         if self.costs == 1 and len(self._front.score):  # and one by one where the front is a staircase
-            step = np.searchsorted(self._front.costs[:, 0], batch.costs[:, 0], side="right") - 1
-            hopeful &= (step < 0) | (batch.score >= self._front.score[step])
+            step = np.searchsorted(self._front.costs[:, 0], batch.costs[hopeful, 0], side="right") - 1
+            hopeful = hopeful[(step < 0) | (batch.score[hopeful] >= self._front.score[step])]
         return hopeful
 
     def _table(self, batch: Batch) -> np.ndarray:

@@ -129,9 +129,9 @@ class TopK:
     def update(self, batch: Batch) -> TopK:
         """Take in candidates, none of them twice in one batch."""
         if len(self.best.score) == self.k:
-            batch = batch.take(batch.score >= self.best.score[-1])
+            batch = batch.take(np.flatnonzero(batch.score >= self.best.score[-1]))
         if len(batch.score) > self.k:
-            batch = batch.take(batch.score >= np.partition(batch.score, -self.k)[-self.k])
+            batch = batch.take(np.flatnonzero(batch.score >= np.partition(batch.score, -self.k)[-self.k]))
         if len(batch.score):
             ranked = Batch.join([self.best, batch]).ranked()
             once = np.diff(ranked.candidate_id, prepend=-1) != 0  # a candidate may be met twice, and is then next to itself
