@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from dataclasses import replace
 from unittest.mock import patch
 
 import jax
@@ -86,6 +87,16 @@ def test_sweep_is_the_brute_force(family, top, target, pilot, batches):
     with batches():
         for problem in family:
             check(problem, top=top, target=target, pilot=pilot)
+
+
+@pytest.mark.parametrize(("cost", "rates"), [("training_flops", 3), ("tokens_per_param", 8192)])
+def test_rows_held_against_prices(cost, rates):
+    """The frontier along rows of tokens that end in the middle of a block, of which some tiles hold a part."""
+    tokens = Axis("training_tokens", tuple(np.geomspace(1e10, 1e13, 170)))
+    problem = Problem(Space((tokens, LAYERS, HIDDEN), {"intermediate_size": 8192.0}), DENSE, costs=(cost,))
+    with small_batches(), patch.multiple(tilings, MOST_RATES=rates):
+        for limits in ({}, {"training_flops": Bound(max=1e23)}):
+            check(replace(problem, limits=limits), target=100)
 
 
 # --- fixed tricky cases ------------------------------------------------------------------------------------------------
