@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from perflaw_jax.asked import Asked
+from perflaw_jax.asked import Asked, single
 from perflaw_jax.devices import Devices
 from perflaw_jax.kernel import Decided, Promise, Surveyed, Task
 from perflaw_jax.objective import Bound
@@ -24,6 +24,7 @@ from perflaw_jax.tiling import MAX_LANES, Tiling
 
 T = TypeVar("T")
 LOOSENING = 4e-6  # relative; counts in float32 are good to 2.4e-7 (measured over 10^6 random architectures)
+LARGEST = float(np.finfo(np.float32).max)
 LEAST_MARGIN = 2e-6  # of a float32 raw score, relative to 1 + |raw|
 SMALL = 2**16  # bytes: handing over a numpy array of this size with the call costs less than a transfer of its own
 BATCHES = (256, 4096)  # blocks per call of the deciding program: a trace for each that is used
@@ -98,7 +99,7 @@ class Engine:
         other = copy(self)
         other.problem = replace(self.problem, space=space)
         other.tiling = replace(self.tiling, space=space)
-        other._device_values, other._by_block = {}, {}
+        other._device_values, other._by_block, other._priced = {}, {}, (None, None, None)
         other.__dict__.pop("_finding", None)  # what is known of the scores of one space says nothing of another's
         if space is not self.problem.space:
             for known in ("_tables", "_rates"):
@@ -123,7 +124,7 @@ class Engine:
                 None if low is None else low - self.margin * (1 + abs(low)),
                 None if high is None else high + self.margin * (1 + abs(high)),
             )
-        return Task(self.problem.law, limits, self.problem.space.spend)
+        return Task(self.problem.law, {name: _as_single(b) for name, b in limits.items()}, self.problem.space.spend)
 
     # --- device programs -------------------------------------------------------------------------------------------
 
@@ -149,7 +150,8 @@ class Engine:
         decided, _, _ = self.decide(corners(self.tiling.blocks))
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             rates = (decided.costs[0] / decided.training_tokens).astype(np.float32)
-        known = rates[np.isfinite(rates)] if np.isfinite(rates).any() else np.ones(1)
+        known = rates[np.isfinite(rates) & (rates > 0)]
+        known = known if len(known) else np.ones(1)
         return Scale.over(float(known.min()), float(known.max()), self.layout.rates)
 
     def census(self, starts: Starts) -> dict[str, Any]:
@@ -188,11 +190,11 @@ class Engine:
         if not count:  # evaluate any block, return none
             decided, ids, real = self.decide([np.zeros(1, np.int64)] * self.layout.depth, dtype)
             return jax.tree.map(lambda leaf: leaf[:0], decided), ids[:0], real[:0]
-        parts = []
+        parts, task = [], self._task if dtype == np.float64 else self._finding_task()
         with jax.enable_x64(dtype == np.float64):
             for some in _batches(coordinates, (size, size) if size else BATCHES, FEW):
                 digits, real = self.tiling.members(some)
-                decided = self.programs.decide(self._fields(some, dtype), self._task, dtype(self.margin))
+                decided = self.programs.decide(self._fields(some, dtype), task, dtype(min(self.margin, LARGEST)))
                 parts.append((decided, np.broadcast_to(self.problem.space.ids(digits), real.shape), real))
             return _joined(parts, count)
 
@@ -242,6 +244,13 @@ class Engine:
             small = self.devices.count == 1 and found.nbytes < SMALL
             self._device_values[key] = places, found if small else self.devices.placed(found)
         return self._device_values[key][1]
+
+
+def _as_single(bound: Bound) -> Bound:
+    """A bound as float32 holds it: what is infinite there passes an end beyond the largest number."""
+    with np.errstate(over="ignore"):
+        low = None if bound.min is None else float(single(bound.min))
+        return bound._replace(min=low, max=None if bound.max is None else float(np.float32(bound.max)))
 
 
 def _batches(coordinates: list[np.ndarray], sizes: tuple[int, int], few: int) -> Iterator[list[np.ndarray]]:

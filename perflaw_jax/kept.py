@@ -55,7 +55,7 @@ class Kept:
 
     def asked(self, engine: Engine) -> Asked:
         """What a block must reach to matter to the reducers as they stand."""
-        screen = Screen(np.float32(engine.margin), single(self.top.floor()))
+        screen = Screen(single(engine.margin), single(self.top.floor()))
         if self.frontier is not None:
             screen = screen._replace(table=single(self.frontier.table()), scale=self.frontier.scale)
         return Asked.of(engine.tiling, screen, self.marginals.floors() if self.marginals is not None else [])

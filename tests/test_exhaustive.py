@@ -376,6 +376,13 @@ def test_tiles_are_settled_together_and_all_told(monkeypatch):
     assert results[0] == results[1] == results[2]
 
 
+def test_a_limit_beyond_float32_is_left_to_float64():
+    tokens = Axis("training_tokens", tuple(np.geomspace(1e30, 1e36, 48)))
+    space = Space((Axis("num_hidden_layers", (1.0, 4.0, 12.0)), HIDDEN, tokens), {"intermediate_size": 256.0})
+    law = FunctionLaw(lambda design: -jnp.log(1.0 * design.training_tokens) - design.hidden_size)
+    check(Problem(space, law, {"training_flops": Bound(min=1e39)}, ("training_flops",)), target=300, pilot=1)
+
+
 def test_scores_beyond_float32_are_left_to_float64():
     """What they ask is no float32 number: held against infinity, which nothing passes, the next candidates were lost."""
     hidden, tokens = Axis("hidden_size", tuple(128.0 * i for i in range(1, 41))), tuple(1e9 * i for i in range(1, 33))
