@@ -1,6 +1,8 @@
 """Strict numerics for every test, and the data that only a checkout beside ``shared`` has."""
 
+import math
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,3 +45,12 @@ def shared_data() -> Path:
 def nothing_compiled(monkeypatch) -> None:
     """Engines made in the test find no programs of earlier tests: their traces can be counted. Later tests find them again."""
     monkeypatch.setattr(programs, "_kept", lru_cache(programs._kept.__wrapped__))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> Iterator[None]:
+    """Searches that give up after some seconds go on for as long as they take: what tests find is the same on every machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("perflaw_jax.optimum", "perflaw_jax.planner.solvers"):
+            patch.setattr(f"{module}.PATIENCE", math.inf)
+        yield
