@@ -63,7 +63,7 @@ class ResultDir:
             if path.exists():
                 _check_ours(path, json.loads(header), others)
             if is_local(path):
-                path.mkdir(parents=True, exist_ok=True)
+                _make(path)
         return cls(path, header, made)
 
     @contextmanager
@@ -208,6 +208,13 @@ class RowWriter:
             part.result()
         while len(self._pending) > room or (self._pending and self._pending[0].done()):
             self._pending.popleft().result()
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # of a file system that makes no folders, such as /proc
+        raise StoreError(f"cannot write to {path}: {error.strerror}") from error
 
 
 def _check_ours(path: Path, header: Mapping[str, Any], others: bool) -> None:

@@ -367,6 +367,8 @@ def test_a_spec_that_cannot_be_read(content, tmp_path):
 def test_output_below_a_file_cannot_be_made(here):
     before = files(here)
     assert "cannot write to tiny.toml/sub: " in complaint(perflaw("sweep", "tiny.toml", "--out", "tiny.toml/sub", cwd=here), 1)
+    if Path("/proc").is_dir():
+        assert "cannot write to /proc/sub: " in complaint(perflaw("sweep", "tiny.toml", "--out", "/proc/sub", cwd=here), 1)
     assert files(here) == before
 
 
