@@ -46,6 +46,11 @@ class Frontier:
             self._front, self._waiting = non_dominated(Batch.join([self._front, *self._waiting])), []
         return self._front
 
+    @property
+    def hopeful(self) -> list[Batch]:
+        """The frontier as it was known last, and what waits to be put into it."""
+        return [self._front, *self._waiting]
+
     def update(self, batch: Batch) -> Frontier:
         """Take in candidates."""
         if len(batch.score):

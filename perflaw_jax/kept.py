@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,15 @@ class Kept:
 
     def ids(self) -> np.ndarray:
         """The ids of all candidates that are in any reducer, ascending."""
-        front = [self.frontier.front] if self.frontier else []
+        return distinct(self._ids([self.frontier.front] if self.frontier else []))
+
+    def hopeful(self) -> np.ndarray:
+        """The same and those that may yet enter one, in no order and some several times: known without sorting any out."""
+        return self._ids(self.frontier.hopeful if self.frontier else [])
+
+    def _ids(self, front: Sequence[Batch]) -> np.ndarray:
         marginals = self.marginals.best if self.marginals else []
-        ids = distinct(np.concatenate([batch.candidate_id for batch in (self.top.best, *front, *marginals)]))
+        ids = np.concatenate([batch.candidate_id for batch in (self.top.best, *front, *marginals)])
         return ids[ids >= 0]
 
     def merge(self, other: Kept) -> Kept:

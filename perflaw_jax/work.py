@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -91,9 +92,12 @@ class Work:
 
     def kept_in(self, portion: Portion) -> np.ndarray:
         """The ids of what is kept that lies in a shard: enough, as each shard of a grid finds the best that lie in it."""
-        ids, tiles = self.kept.ids(), self.tiles_of(portion)
+        ids, tiles, tiling = self.kept.hopeful(), self.tiles_of(portion), self.engine.tiling
+        row = math.prod(tiling.grid[1:])  # of tiles that are alike along the outermost axis, which is told at once
+        place = tiling.space.digit(ids, tiling.order[0]) // tiling.tile[0]
+        ids = ids[(place >= tiles.start // row) & (place <= tiles.stop // row)]
         own = self._tiles_with(ids)
-        return ids[(own >= tiles.start) & (own < tiles.stop)]
+        return distinct(ids[(own >= tiles.start) & (own < tiles.stop)])
 
     def _tiles_with(self, ids: np.ndarray) -> np.ndarray:
         """The numbers of the tiles that hold some candidates."""
