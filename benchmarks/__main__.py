@@ -14,12 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import distributed, exact, fits, memory, moe, pages, rows, search, throughput
+from benchmarks import distributed, exact, fits, linear, memory, moe, pages, rows, search, throughput
 
 RESULTS = Path(__file__).parent / "results"
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "throughput": throughput.run,
     "memory": memory.run,
+    "linear": linear.run,
     "rows": rows.run,
     "moe": moe.run,
     "exact": exact.run,

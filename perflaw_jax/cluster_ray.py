@@ -20,7 +20,8 @@ class RayCluster:
     """Tasks of the Ray cluster at ``address`` (or ``RAY_ADDRESS``), or of one that is started on this machine.
 
     ``options`` are Ray's own for a task: ``num_cpus`` (1), ``num_gpus`` (1 where the cluster has any), ``resources`` ... JAX is
-    held to ``num_cpus`` threads; for one, the host waits while they work. A task of a dead node fails, and is handed over again by ``cluster.run_on``.
+    held to ``num_cpus`` threads; for one, the host waits while they work. A task of a dead node fails, and is handed over again
+    by ``cluster.run_on``.
     """
 
     def __init__(self, options: Mapping[str, str]):
@@ -47,7 +48,9 @@ class RayCluster:
             asked, there = _told(cpus, gpus), _told(have.get("CPU", 0), have.get("GPU", 0))
             print(f"a shard asks for {asked}, the cluster has {there}: waiting for nodes", file=sys.stderr)
         try:
-            self._remote = ray.remote(_run_alone if cpus <= 1 and not gpus else _run).options(max_retries=0, runtime_env=runtime, **chosen)
+            self._remote = ray.remote(_run_alone if cpus <= 1 and not gpus else _run).options(
+                max_retries=0, runtime_env=runtime, **chosen
+            )
         except (TypeError, ValueError) as error:
             raise ValueError(f"--cluster ray: {' '.join(str(error).split())}") from error
 

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from perflaw_jax.pilot import pilot
 from perflaw_jax.settling import Blocks, MarginExceeded, marked, settle, settle_surveyed
 
 TOGETHER = 0.1  # seconds: blocks found within so long are settled together, or as soon as they fill a batch
+AHEAD = 2  # tiles that the devices are ahead of the host, or one round of them
 WIDENING = 10  # of the margin, each time that it proves too narrow
 
 
@@ -56,7 +57,7 @@ def sweep(
 
 
 def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Iterator[int]:
-    """Settle tiles into ``kept``, the devices one round ahead of the host; yields each tile's number when it is settled.
+    """Settle tiles into ``kept``, the devices ahead of the host; yields each tile's number when it is settled.
 
     ``tiles`` are the numbers of those to sweep, by a caller who has seen to the pilot; all of them, after one, if not given.
     Raises ``MarginExceeded``.
@@ -72,7 +73,7 @@ def run(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None) -> Itera
         return wanted, engine.census(starts) if kept.counts is not None else None
 
     unsettled, due = _Unsettled(engine, kept), time.monotonic() + TOGETHER
-    for number, start, (wanted, holds) in _one_ahead(engine, kept, look, tiles):
+    for number, start, (wanted, holds) in _ahead(engine, look, tiles):
         unsettled.add(number, start, wanted, holds)
         late = time.monotonic() >= due
         if late or unsettled.count >= REFINED[1]:  # of full batches, the last of which would be mostly filling
@@ -129,25 +130,26 @@ def feasible_rows(engine: Engine, kept: Kept, tiles: Iterable[int] | None = None
     def look(starts: Starts) -> Surveyed:
         return engine.survey(starts, kept.asked(engine))
 
-    for number, start, surveyed in _one_ahead(engine, kept, look, tiles):
+    for number, start, surveyed in _ahead(engine, look, tiles):
         settle_surveyed(engine, start, surveyed, kept)
         _count(engine, kept, start, surveyed.holds)
         place = np.flatnonzero(surveyed.feasible)
         yield number, Slab(start, engine.tiling.span(start)[0] + place, place, surveyed)
 
 
-def _one_ahead(
-    engine: Engine, kept: Kept, look: Callable[[Starts], Any], tiles: Iterable[int]
-) -> Iterator[tuple[int, tuple, Any]]:
-    """Each tile's number and start with what was dispatched for it; the next round is dispatched before it is handed out."""
-    waiting: list[tuple[int, tuple, Any]] = []
-    rest = iter(tiles)
-    while numbers := list(islice(rest, engine.devices.count)):
+def _ahead(engine: Engine, look: Callable[[Starts], Any], tiles: Iterable[int]) -> Iterator[tuple[int, tuple, Any]]:
+    """Each tile's number and start with what was dispatched for it; the next rounds are dispatched before it is handed out."""
+    rounds: deque[list[tuple[int, tuple, Any]]] = deque()
+    rest, count = iter(tiles), engine.devices.count
+    while numbers := list(islice(rest, count)):
         starts = [engine.tiling.start(number) for number in numbers]
         dispatched = look(starts)
-        yield from waiting
-        waiting = [(n, s, engine.devices.of_tile(dispatched, k)) for k, (n, s) in enumerate(zip(numbers, starts, strict=True))]
-    yield from waiting
+        rounds.append(
+            [(n, s, engine.devices.of_tile(dispatched, k)) for k, (n, s) in enumerate(zip(numbers, starts, strict=True))]
+        )
+        if len(rounds) > max(1, AHEAD // count):
+            yield from rounds.popleft()
+    yield from chain.from_iterable(rounds)
 
 
 def _count(engine: Engine, kept: Kept, start: tuple[int, ...], holds: dict[str, Any] | None) -> None:

@@ -13,7 +13,7 @@ from perflaw_jax.kept import Kept
 from perflaw_jax.kernel import Decided, Surveyed
 from perflaw_jax.reduce import excess
 
-WORDS = 128  # of eight booleans, looked at together
+WORDS = 512  # of eight booleans, looked at together
 MOST = 16 * BATCHES[1]  # blocks to decide before looking again
 
 
