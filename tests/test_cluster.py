@@ -267,8 +267,16 @@ print(json.dumps({"slots": cluster.slots, "last": told[-1], "feasible": outcome.
 """
 
 
+ON_A_NODE = """
+import jax, ray
+MINE = ray.is_initialized() and ray.get_runtime_context().get_node_id()
+if MINE and ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
+    open("threads", "a").write("waits " if not jax.config.read("jax_cpu_enable_async_dispatch") else "goes ahead ")
+"""
+
+
 def test_a_ray_cluster_of_three_nodes_loses_one(tmp_path):
-    spec = folder_with_law(tmp_path, "import ray\nMINE = ray.is_initialized() and ray.get_runtime_context().get_node_id()", "")
+    spec = folder_with_law(tmp_path, ON_A_NODE, "")
     paths = f"{ROOT}{os.pathsep}{tmp_path}"
     environment = {**os.environ, "PYTHONPATH": paths, "JAX_PLATFORMS": "cpu", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
     command = [sys.executable, "-c", RAY, json.dumps(spec)]
@@ -276,6 +284,7 @@ def test_a_ray_cluster_of_three_nodes_loses_one(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["slots"] == 3 and told["last"][3:] == [1, 1] and told["last"][0] == 1.0
+    assert set((tmp_path / "threads").read_text().split()) == {"waits"}  # of one CPU each, which the host shares
     whole = subprocess.run(
         [sys.executable, "-c", WHOLE, json.dumps(spec)], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
