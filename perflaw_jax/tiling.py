@@ -197,6 +197,11 @@ class Tiling:
         coordinates[-1], lane = np.divmod(coordinates[-1], self.lanes)
         return coordinates, lane
 
+    def outermost(self, ids: np.ndarray) -> np.ndarray:
+        """Candidate ids [m] -> the place of their tiles along the outermost axis of the nest."""
+        candidates = self.tile[0] * (self.lanes if len(self.order) == 1 else 1)
+        return self.space.digit(ids, self.order[0]) // candidates
+
 
 def as_blocks(values: np.ndarray, lanes: int) -> np.ndarray:
     """The last axis folded into [blocks, lanes], its last entry repeated as filling."""

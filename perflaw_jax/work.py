@@ -93,9 +93,8 @@ class Work:
     def kept_in(self, portion: Portion) -> np.ndarray:
         """The ids of what is kept that lies in a shard: enough, as each shard of a grid finds the best that lie in it."""
         ids, tiles, tiling = self.kept.hopeful(), self.tiles_of(portion), self.engine.tiling
-        row = math.prod(tiling.grid[1:])  # of tiles that are alike along the outermost axis, which is told at once
-        place = tiling.space.digit(ids, tiling.order[0]) // tiling.tile[0]
-        ids = ids[(place >= tiles.start // row) & (place <= tiles.stop // row)]
+        place, row = tiling.outermost(ids), math.prod(tiling.grid[1:])
+        ids = ids[(place >= tiles.start // row) & (place <= tiles.stop // row)]  # most are told by one axis
         own = self._tiles_with(ids)
         return distinct(ids[(own >= tiles.start) & (own < tiles.stop)])
 

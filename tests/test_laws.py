@@ -311,6 +311,7 @@ def test_a_users_entry(own):
         ("zzz", "law: no law named 'zzz'; allowed: performance-dense, "),
         ("own.absent:law", "law: cannot load own.absent:law: ModuleNotFoundError"),
         ("own.laws:absent", "law: cannot load own.laws:absent: AttributeError"),
+        ("kaplan+ flp", "law: no law named 'kaplan+ flp'; in a composition there are spaces around the +: 'kaplan + flp'"),
         ("own.laws:", "law: no law named 'own.laws:'"),
         ("own.laws:number", "law: own.laws:number is neither a function of a design nor an object with raw and clamp"),
     ],

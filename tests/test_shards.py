@@ -19,11 +19,13 @@ from perflaw_jax.interrupt import Stopped
 from perflaw_jax.lock import locked
 from perflaw_jax.manifest import SEAL, difference, read_manifest, sealed, source_sha256
 from perflaw_jax.portion import Portion
+from perflaw_jax.progress import silent
 from perflaw_jax.record import read_records
-from perflaw_jax.runner import merge, run_sweep
+from perflaw_jax.runner import How, merge, run_sweep, sweep_shard
 from perflaw_jax.settling import MarginExceeded
 from perflaw_jax.spec import parse_spec
 from perflaw_jax.verify import verify
+from perflaw_jax.work import Work
 from sweeps import SPEC, files, process, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +65,32 @@ def test_the_last_shard_joins_them(order, rows, whole, tmp_path):
     assert not outcome.missing and files(out) == whole[rows]
     counts = json.loads(whole[rows]["manifest.json"])["counts"]
     assert (outcome.counts.candidates, outcome.counts.feasible) == (counts["candidates"], counts["feasible"])
+
+
+GRIDS = {
+    "tokens": {"training_tokens": {"geometric": [1e10, 3e13], "num": 70_000}},
+    "three": {"hidden_size": [*range(1024, 9216, 128)], "num_hidden_layers": [*range(2, 37)], "training_tokens": [1e12, 2e12]},
+}
+
+
+@pytest.mark.parametrize("axes", GRIDS.values(), ids=GRIDS)
+def test_of_what_is_kept_each_lies_in_one_shard(axes, tmp_path):
+    """And the shards of a grid with a single axis, which is both outermost and innermost, make up the whole."""
+    fixed = {"num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336, "training_tokens": 1e12}
+    output = {"top": 50, "frontier": ["training_flops"]}
+    spec = parse_spec(
+        {"name": "few", "axes": axes, "fixed": {k: v for k, v in fixed.items() if k not in axes}, "output": output}
+    )
+    work = Work(spec, devices=1)
+    work.make_ready()
+    count = min(7, work.tiles)
+    assert count > 1
+    for i in range(count):
+        sweep_shard(work, tmp_path / "shards", silent, How(portion=Portion(i, count)))
+        parts = [work.kept_in(Portion(j, count)).tolist() for j in range(count)]
+        assert sorted(sum(parts, [])) == sorted(set(work.kept.hopeful().tolist()))
+    run_sweep(spec, tmp_path / "whole", how=How(devices=1))
+    assert files(tmp_path / "shards") == files(tmp_path / "whole")
 
 
 def test_each_shard_is_a_contiguous_part_of_the_outermost_axis(tmp_path):
