@@ -57,7 +57,6 @@ def run() -> dict[str, Any]:
     for d in (figures["devices"], figures["devices_large"]):
         print(f"8 virtual devices: {d['overhead']:+.1%} against one, {d['candidates']:.3g} candidates")
     print(f"Ray, 2 workers against 1, JAX held to one thread each: {r['speedup']:.2f} x, {r['candidates']:.3g} candidates")
-    print(f"  against 1 that is held to one core as a whole: {r['speedup_by_cores']:.2f} x")
     return figures
 
 
@@ -155,14 +154,12 @@ def _devices(layers: int) -> dict[str, Any]:
 RAY = """
 import json, sys, time
 from pathlib import Path
-import os, ray
+import ray
 from perflaw_jax.cluster import run_on
 from perflaw_jax.cluster_ray import RayCluster
 from perflaw_jax.runner import How
 from perflaw_jax.spec import parse_spec
 workers = int(sys.argv[2])
-if sys.argv[4:]:
-    os.sched_setaffinity(0, {0})
 ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 cluster = RayCluster({})
 began = time.perf_counter()
@@ -183,16 +180,11 @@ def _ray() -> dict[str, Any]:
             done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
             seconds[workers].append(json.loads(done.stdout.splitlines()[-1]))
             digests.add(_digest(out))
-        command = [sys.executable, "-c", RAY, json.dumps(spec(layers, tokens)), "1", f"{folder}/one core", "one core"]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-        digests.add(_digest(Path(folder) / "one core"))
         assert len(digests) == 1
     return {
         "candidates": layers * 64 * 256 * tokens,
         "shards": 16,
         "seconds_on_one": seconds[1],
         "seconds_on_two": seconds[2],
-        "seconds_on_one_held_to_one_core": json.loads(done.stdout.splitlines()[-1]),
         "speedup": sum(seconds[1]) / sum(seconds[2]),
-        "speedup_by_cores": json.loads(done.stdout.splitlines()[-1]) / sum(seconds[2]),
     }
