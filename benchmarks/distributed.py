@@ -43,6 +43,7 @@ def run() -> dict[str, Any]:
     rows = {"output": {"top": 1000, "frontier": ["training_flops"], "rows": "feasible"}}
     figures = {
         "sharding_rows": _sharding({**spec(200, 128), **rows}),
+        "sharding_rows_large": _sharding({**spec(1000, 128), **rows}, rounds=1),
         "sharding": _sharding(spec(150, 2048)),
         "sharding_large": _sharding(spec(600, 4096)),
         "sharding_huge": _sharding(spec(*HUGE_GRID), rounds=1),
@@ -51,7 +52,7 @@ def run() -> dict[str, Any]:
         "ray": _ray(),
     }
     r = figures["ray"]
-    for name in ("sharding_rows", "sharding", "sharding_large", "sharding_huge"):
+    for name in (name for name in figures if name.startswith("sharding")):
         s = figures[name]
         print(f"{SHARDS} shards in one process: {s['overhead']:+.1%} against one sweep of {s['candidates']:.3g} candidates")
         print(f"  {1000 * s['seconds_per_shard']:.0f} ms a shard ({name})")
