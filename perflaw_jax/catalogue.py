@@ -45,10 +45,10 @@ def find_law(name: str) -> LawEntry:
     if name.endswith(".json"):
         return load_fitted(name)
     module, colon, attribute = name.partition(":")
-    if not (colon and module and attribute) and "+" in name:
-        spaced = " + ".join(part.strip() for part in name.split("+"))
-        raise ValueError(f"law: no law named {name!r}; in a composition there are spaces around the +: {spaced!r}")
     if not (colon and module and attribute):
+        if "+" in name:
+            spaced = " + ".join(part.strip() for part in name.split("+"))
+            raise ValueError(f"law: no law named {name!r}; in a composition there are spaces around the +: {spaced!r}")
         others = "'package.module:object' for your own, or a fitted law's file.json"
         raise ValueError(f"law: no law named {name!r}; {nearest(name, [*LAWS, *shipped()])}; or {others}")
     return _users_law(name, module, attribute)
